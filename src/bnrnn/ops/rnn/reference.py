@@ -1,0 +1,47 @@
+"""The simple (Elman) recurrence with normalization, in plain PyTorch: the definition."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from bnrnn._shapes import Float
+from bnrnn.ops.normalize import StepNormalizer, normalize_input
+from bnrnn.ops.scan import State, accumulation_dtype, input_product, recurrent_product, scan, zoneout
+from bnrnn.ops.sites import Sites, Statistics, collect
+
+
+def rnn(
+    x: Tensor,
+    h0: Float[Tensor, "B H"],
+    weight_ih: Float[Tensor, "H I"],
+    weight_hh: Float[Tensor, "H H"],
+    bias: Float[Tensor, " H"] | None,
+    *,
+    nonlinearity: Literal["tanh", "relu"] = "tanh",
+    sites: Sites,
+    batch_sizes: Tensor | None = None,
+    recurrent_mask: Tensor | None = None,
+    zoneout_h: Tensor | None = None,
+) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B H"], Statistics]:
+    r"""See :func:`bnrnn.ops.rnn`."""
+    wx = input_product(x, weight_ih)
+    dtype, acc = wx.dtype, accumulation_dtype(wx.dtype)
+    wx, input_statistics = normalize_input(wx.to(acc), sites.input, batch_sizes)
+    recurrent, summed = StepNormalizer(sites.recurrent), StepNormalizer(sites.summed)
+
+    def step(t: int, b: Tensor, state: State) -> State:
+        (h,) = state
+        a = recurrent(recurrent_product(h, recurrent_mask, weight_hh), t)
+        pre = summed(a + b, t)
+        if bias is not None:
+            pre = pre + bias
+        return (zoneout(zoneout_h, t, h, pre.tanh() if nonlinearity == "tanh" else pre.relu()),)
+
+    output, (h,) = scan(step, wx, (h0.to(acc),), batch_sizes)
+    statistics = collect(
+        input=input_statistics,
+        recurrent=recurrent.statistics(len(wx)),
+        summed=summed.statistics(len(wx)),
+    )
