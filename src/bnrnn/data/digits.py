@@ -11,9 +11,9 @@ from bnrnn.data.images import Images
 def load() -> Images:
     """The images, uint8 (count, 64) in scan order with values 0 to 16, and labels of the three parts.
 
-    Of each digit's images, counted in the data set's order, every fifth of six is a validation image, every sixth a
-    test image and the others are for training, so that the split is the same everywhere and each part has the
-    digits in equal shares. Writers are not kept apart.
+    Of each digit's images, in the data set's order, every fifth of six is for validation, every sixth for the
+    test and the others are for training: the same split everywhere, with the digits in equal shares. Writers
+    are not kept apart.
     """
     from sklearn.datasets import load_digits
 

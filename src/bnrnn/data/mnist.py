@@ -43,7 +43,7 @@ def load() -> Images:
 
 
 def read_idx(path: Path) -> Tensor:
-    """Reads a gzipped idx file of unsigned bytes: magic 0, 0, 8, dimensions; the sizes, big-endian; the bytes.
+    """Reads a gzipped idx file of bytes: magic 0, 0, 8, number of dimensions; big-endian sizes; the bytes.
 
     Raises:
         DataError: the file is not gzip, not idx of unsigned bytes, or of another length than its header says.
@@ -60,7 +60,7 @@ def read_idx(path: Path) -> Tensor:
     shape = [int(size) for size in np.frombuffer(content[4:start], dtype=">u4")]
     if len(content) - start != math.prod(shape):
         raise DataError(
-            f"{path} holds {len(content) - start:,} bytes of data where its header promises {math.prod(shape):,};"
+            f"{path} holds {len(content) - start:,} bytes of data, its header promises {math.prod(shape):,};"
             " replace it by a good copy"
         )
     return torch.frombuffer(bytearray(content[start:]), dtype=torch.uint8).reshape(shape)

@@ -1,9 +1,9 @@
 """The data files of the experiments: names, sources, checksums; found, downloaded and verified.
 
-A file is looked for in the folder that the environment variable ``BNRNN_DATA`` names, laid out as the names below
-say (``mnist/train-images-idx3-ubyte.gz``), and otherwise in the cache of downloads, where :func:`fetch` puts it.
-``BNRNN_CACHE`` moves the cache. Every file is compared with its SHA-256 before it is used; what was once verified is
-remembered by size and modification time, so that a large file is not read through again at each start.
+A file is looked for in the folder that the environment variable ``BNRNN_DATA`` names, laid out as the names
+below say (``mnist/train-images-idx3-ubyte.gz``), and otherwise in the cache of downloads, where :func:`fetch`
+puts it. ``BNRNN_CACHE`` moves the cache. Every file is compared with its SHA-256 before it is used; what was
+verified once is remembered by size and modification time, so that a large file is not read through each time.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def fetch(name: str) -> Path:
 
 @dataclass(frozen=True)
 class Status:
-    """Where a data file stands: ``state`` is "verified", "damaged" or "missing"; ``detail`` says where or why."""
+    """How a data file stands: ``state`` is "verified", "damaged" or "missing", ``detail`` where or why."""
 
     file: DataFile
     state: str
@@ -180,7 +180,7 @@ class Status:
 
 
 def verify(dataset: str | None = None) -> list[Status]:
-    """Reads through every file at hand and compares its digest, ignoring what is remembered; downloads nothing."""
+    """Reads every file at hand and compares its digest, whatever is remembered of it; downloads nothing."""
     return [_status(file, fresh=True) for file in files(dataset)]
 
 
@@ -190,7 +190,7 @@ def status(dataset: str | None = None) -> list[Status]:
 
 
 def get(dataset: str | None = None) -> list[Status]:
-    """Fetches every file of a data set that can be had by download or is at hand, and returns how each stands."""
+    """Fetches each file of a data set that has a public address, and returns how all its files stand."""
     for file in files(dataset):
         if file.urls:
             fetch(file.name)
@@ -204,9 +204,7 @@ def check(path: Path, file: DataFile, *, fresh: bool = False) -> None:
         DataError: they differ; the message names the file, both digests and the remedy.
     """
     remedy = (
-        "delete it and run `bnrnn data get " + file.dataset + "`"
-        if file.urls
-        else "replace it by a good copy"
+        f"delete it and run `bnrnn data get {file.dataset}`" if file.urls else "replace it by a good copy"
     )
     size = path.stat().st_size
     if size != file.size:
@@ -242,7 +240,8 @@ def _download(file: DataFile, target: Path, damage: str = "") -> Path:
     for url in file.urls:
         with atomic_file(target) as part:
             try:
-                pooch.HTTPDownloader(progressbar=_Progress(file), timeout=30)(url, str(part), None)
+                progress: Any = _Progress(file)  # pooch declares a bool and takes any such object
+                pooch.HTTPDownloader(progressbar=progress, timeout=30)(url, str(part), None)
                 check(part, file, fresh=True)
             except (requests.RequestException, DataError) as error:
                 failures.append(f"{url}: {str(error).replace(str(part), 'the download')}")
@@ -252,16 +251,16 @@ def _download(file: DataFile, target: Path, damage: str = "") -> Path:
     folder = os.environ.get("BNRNN_DATA")
     places = ([str(Path(folder).expanduser() / file.name)] if folder else []) + [str(target)]
     hint = "" if folder else ", or name the folder that has it in BNRNN_DATA"
-    reasons = "".join(f"\n  {failure}" for failure in failures) or "\n  it has no public address"
     raise DataError(
-        f"the data file {file.name} is missing and could not be downloaded; put it at {' or '.join(places)}{hint}"
-        f" ({file.size:,} bytes, SHA-256 {file.sha256}). What was tried:{reasons}"
+        f"the data file {file.name} is missing and could not be downloaded; put it at {' or '.join(places)}"
+        f"{hint} ({file.size:,} bytes, SHA-256 {file.sha256}); reason:"
+        f" {'; '.join(failures) or 'it has no public address'}"
     )
 
 
 @contextmanager
 def atomic_file(target: Path) -> Iterator[Path]:
-    """A temporary path beside ``target``, moved onto it at the end where it still exists, and removed on an error.
+    """A temporary path beside ``target``, moved onto it at the end if it still exists, removed on an error.
 
     Raises:
         DataError: the folder cannot be written to.
@@ -285,7 +284,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
 
 
 class _Progress:
-    """A progress bar as pooch's downloader drives one: it sets ``total`` and calls update, reset and close."""
+    """A progress bar as pooch's downloader drives one: sets ``total``, calls update, reset and close."""
 
     def __init__(self, file: DataFile) -> None:
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
