@@ -52,3 +52,4 @@ def lstm(
         summed=summed.statistics(len(wx)),
         cell=cell.statistics(len(wx)),
     )
+    return output.to(dtype), h.to(h0.dtype), c.to(c0.dtype), statistics

@@ -45,3 +45,4 @@ def rnn(
         recurrent=recurrent.statistics(len(wx)),
         summed=summed.statistics(len(wx)),
     )
+    return output.to(dtype), h.to(h0.dtype), statistics

@@ -1,0 +1,156 @@
+"""The GRU layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from bnrnn import ops
+from bnrnn.nn.norm import Norm
+from bnrnn.nn.recurrent import Call, RecurrentLayer, copy_from_torch
+from bnrnn.ops.dispatch import Backend
+from bnrnn.ops.sites import Statistics
+
+
+class GRU(RecurrentLayer):
+    r"""A gated recurrent unit layer, normalized: ``torch.nn.GRU`` with ``norm=``.
+
+    .. math::
+
+        a_t &= N_h(W_{hh} h_{t-1}), \quad b_t = N_x(W_{ih} x_t) \\
+        (r, z)_t &= \sigma(N_s(a_t + b_t)_{rz} + b_{ih}^{rz} + b_{hh}^{rz}) \\
+        n_t &= \tanh(N_s(b_t^n + r_t \odot (a_t^n + b_{hh}^n)) + b_{ih}^n) \\
+        h_t &= (1 - z_t) \odot n_t + z_t \odot h_{t-1}
+
+    With ``norm=None`` the layer has torch.nn.GRU's parameters and results and runs torch's own kernels. With a norm it
+    keeps both biases, since :math:`b_{hh}^n` acts inside the product with the reset gate.
+
+    Args:
+        input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, norm, recurrent_dropout, backend,
+            device, dtype: as in :class:`bnrnn.LSTM`; a GRU has no site ``cell`` and no projection.
+        zoneout: probability of keeping a unit's old state; in ``eval()`` the expectation.
+
+    A call ``output, h_n = layer(input, hx=None, lengths=None, start_step=0)`` takes and returns the shapes of
+    :class:`bnrnn.LSTM`, with ``hx`` and ``h_n`` one tensor ``(layers * D, B, H)``.
+
+    Raises:
+        ValueError, TypeError, RuntimeError: as :class:`bnrnn.LSTM`.
+
+    Sources: torch.nn.GRU's equations, normalized as in Cooijmans et al. 2017 and Ba et al. 2016.
+    """
+
+    cell = "GRU"
+    gates = 3
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        norm: Norm | str | None = None,
+        zoneout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        backend: Backend = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            0,
+            norm,
+            (zoneout,),
+            recurrent_dropout,
+            backend,
+            device,
+            dtype,
+        )
+
+    @property
+    def _has_bias_hh(self) -> bool:
+        return True
+
+    @classmethod
+    def from_torch(
+        cls,
+        module: nn.GRU,
+        *,
+        norm: Norm | str | None = None,
+        zoneout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        backend: Backend = "auto",
+    ) -> GRU:
+        """A layer with a copy of a torch.nn.GRU's weights, on its device, in its dtype and training mode.
+
+        Raises:
+            TypeError: ``module`` is not a torch.nn.GRU.
+        """
+        if not isinstance(module, nn.GRU):
+            raise TypeError(f"module must be a torch.nn.GRU, got {type(module).__name__}")
+        layer = cls(
+            module.input_size,
+            module.hidden_size,
+            module.num_layers,
+            module.bias,
+            module.batch_first,
+            module.dropout,
+            module.bidirectional,
+            norm=norm,
+            zoneout=zoneout,
+            recurrent_dropout=recurrent_dropout,
+            backend=backend,
+            device=module.weight_ih_l0.device,
+            dtype=module.weight_ih_l0.dtype,
+        )
+        copy_from_torch(module, layer)
+        return layer
+
+    def forward(
+        self,
+        input: Tensor | PackedSequence,
+        hx: Tensor | None = None,
+        lengths: Tensor | Sequence[int] | None = None,
+        start_step: int = 0,
+    ) -> tuple[Tensor | PackedSequence, Tensor]:
+        output, (h_n,) = self._forward(input, None if hx is None else (hx,), lengths, start_step)
+        return output, h_n
+
+    def _recur(self, call: Call) -> tuple[Tensor, tuple[Tensor, ...], Statistics]:
+        bias = self._parameter("bias_ih", call.suffix)
+        bias_hn = None
+        bias_hh = self._parameter("bias_hh", call.suffix)
+        if bias is not None and bias_hh is not None:
+            bias_hrz, bias_hn = bias_hh.split((2 * self.hidden_size, self.hidden_size))
+            bias = bias + F.pad(bias_hrz, (0, self.hidden_size))
+        output, h, statistics = ops.gru(
+            call.x,
+            *call.state,
+            self.get_parameter("weight_ih" + call.suffix),
+            self.get_parameter("weight_hh" + call.suffix),
+            bias,
+            bias_hn,
+            sites=call.sites,
+            batch_sizes=call.batch_sizes,
+            recurrent_mask=call.recurrent_mask,
+            zoneout_h=call.zoneout[0],
+            backend=self.backend,
+        )
+        return output, (h,), statistics
+
+    def _torch(self) -> Callable[..., Any]:
+        return torch.gru

@@ -1,0 +1,184 @@
+"""The LSTM layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from bnrnn import ops
+from bnrnn.nn.norm import Norm
+from bnrnn.nn.recurrent import Call, RecurrentLayer, copy_from_torch
+from bnrnn.ops.dispatch import Backend
+from bnrnn.ops.sites import Statistics
+
+
+class LSTM(RecurrentLayer):
+    r"""A long short-term memory layer, normalized: ``torch.nn.LSTM`` with ``norm=``.
+
+    .. math::
+
+        (\tilde i, \tilde f, \tilde g, \tilde o)_t &= N_s(N_h(W_{hh} h_{t-1}) + N_x(W_{ih} x_t)) + b \\
+        c_t &= \sigma(\tilde f_t) \odot c_{t-1} + \sigma(\tilde i_t) \odot \tanh(\tilde g_t) \\
+        h_t &= \sigma(\tilde o_t) \odot \tanh(N_c(c_t))
+
+    :math:`N_x, N_h, N_s, N_c` are the normalizations of the sites ``input``, ``recurrent``, ``summed`` and ``cell`` of
+    :class:`bnrnn.Norm`. ``norm="recurrent"`` is the BN-LSTM. With ``norm=None`` the layer has torch.nn.LSTM's parameters
+    and results and runs torch's own kernels. With a norm it has one bias, ``bias_ih``, since a second would only be
+    added to it; :meth:`from_torch` takes over a trained torch.nn layer.
+
+    Args:
+        input_size: features of the input, I.
+        hidden_size: units, H.
+        num_layers: layers, each reading the outputs of the one below.
+        bias: whether to learn b.
+        batch_first: whether input and output are ``(B, T, features)`` instead of ``(T, B, features)``.
+        dropout: on the outputs of each layer but the last, in training.
+        bidirectional: whether a second direction reads each sequence from its own last valid step to its first.
+        proj_size: if above 0, the outputs are projected, :math:`h_t \leftarrow W_{hr} h_t`.
+        norm: None, the name of a preset (``"recurrent"``, ``"input-frame"``, ``"input-sequence"``, ``"sequence-input"``,
+            ``"summed"``, ``"layer"``), or a :class:`bnrnn.Norm`.
+        zoneout: probability of keeping a unit's old state, for cell and hidden alike or as a pair ``(cell, hidden)``; in
+            ``eval()`` the expectation (Krueger et al. 2017).
+        recurrent_dropout: probability of dropping a unit of :math:`h_{t-1}`, one mask for all steps of a sequence (Gal
+            and Ghahramani 2016).
+        backend: ``"auto"``: the fastest that covers the call; ``"reference"``: plain PyTorch, differentiable twice;
+            ``"cpu"``: the compiled kernel or an error.
+        device, dtype: of the parameters.
+
+    Shapes of a call ``output, (h_n, c_n) = layer(input, hx=None, lengths=None, start_step=0)``, with D the number of
+    directions and R the projection's size or H:
+        input: ``(T, B, I)``, ``(B, T, I)`` with ``batch_first``, ``(T, I)`` unbatched, or a PackedSequence. Integers
+            without the last dimension stand for one-hot rows; their product is a look-up.
+        hx: ``h_0 (layers * D, B, R)`` and ``c_0 (layers * D, B, H)``, without B if unbatched; None for zeros.
+        lengths: ``(B,)``, from 1 to T. Padding enters no statistic, output or gradient, whatever it holds. Final states are
+            those at each sequence's own end.
+        start_step: the time step of the whole sequence at which this input starts. Chunks with carried state and
+            ``start_step`` equal the whole.
+        output: ``(T, B, D * R)`` or as the input, zero beyond a sequence's length.
+        h_n, c_n: as ``hx``.
+
+    Raises:
+        ValueError, TypeError: an argument of the constructor or the call outside what is allowed; fewer rows in training
+            than batch statistics need. Nothing has been changed then.
+        RuntimeError: ``eval()`` with batch normalization whose population statistics were never set.
+
+    Sources: Cooijmans et al. 2017, eq. 6-8; Laurent et al. 2015, eq. 9-10; Ba et al. 2016.
+    """
+
+    cell = "LSTM"
+    gates = 4
+    has_cell = True
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        *,
+        norm: Norm | str | None = None,
+        zoneout: float | tuple[float, float] = 0.0,
+        recurrent_dropout: float = 0.0,
+        backend: Backend = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        pair = zoneout if isinstance(zoneout, tuple) else (zoneout, zoneout)
+        if len(pair) != 2:
+            raise ValueError(f"zoneout must be a probability or a pair (cell, hidden), got {zoneout!r}")
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            norm,
+            pair[::-1],
+            recurrent_dropout,
+            backend,
+            device,
+            dtype,
+        )
+
+    @classmethod
+    def from_torch(
+        cls,
+        module: nn.LSTM,
+        *,
+        norm: Norm | str | None = None,
+        zoneout: float | tuple[float, float] = 0.0,
+        recurrent_dropout: float = 0.0,
+        backend: Backend = "auto",
+    ) -> LSTM:
+        """A layer with a copy of a torch.nn.LSTM's weights, on its device, in its dtype and training mode.
+
+        With a norm, its bias is the sum of the two.
+
+        Raises:
+            TypeError: ``module`` is not a torch.nn.LSTM.
+        """
+        if not isinstance(module, nn.LSTM):
+            raise TypeError(f"module must be a torch.nn.LSTM, got {type(module).__name__}")
+        layer = cls(
+            module.input_size,
+            module.hidden_size,
+            module.num_layers,
+            module.bias,
+            module.batch_first,
+            module.dropout,
+            module.bidirectional,
+            module.proj_size,
+            norm=norm,
+            zoneout=zoneout,
+            recurrent_dropout=recurrent_dropout,
+            backend=backend,
+            device=module.weight_ih_l0.device,
+            dtype=module.weight_ih_l0.dtype,
+        )
+        copy_from_torch(module, layer)
+        return layer
+
+    def forward(
+        self,
+        input: Tensor | PackedSequence,
+        hx: tuple[Tensor, Tensor] | None = None,
+        lengths: Tensor | Sequence[int] | None = None,
+        start_step: int = 0,
+    ) -> tuple[Tensor | PackedSequence, tuple[Tensor, Tensor]]:
+        if hx is not None and not (isinstance(hx, (tuple, list)) and len(hx) == 2):
+            raise TypeError(f"hx must be a pair (h_0, c_0) or None, got {type(hx).__name__}")
+        output, (h_n, c_n) = self._forward(input, None if hx is None else tuple(hx), lengths, start_step)
+        return output, (h_n, c_n)
+
+    def _recur(self, call: Call) -> tuple[Tensor, tuple[Tensor, ...], Statistics]:
+        bias = self._parameter("bias_ih", call.suffix)
+        bias_hh = self._parameter("bias_hh", call.suffix)
+        output, h, c, statistics = ops.lstm(
+            call.x,
+            *call.state,
+            self.get_parameter("weight_ih" + call.suffix),
+            self.get_parameter("weight_hh" + call.suffix),
+            bias if bias is None or bias_hh is None else bias + bias_hh,
+            self._parameter("weight_hr", call.suffix),
+            sites=call.sites,
+            batch_sizes=call.batch_sizes,
+            recurrent_mask=call.recurrent_mask,
+            zoneout_h=call.zoneout[0],
+            zoneout_c=call.zoneout[1],
+            backend=self.backend,
+        )
+        return output, (h, c), statistics
+
+    def _torch(self) -> Callable[..., Any]:
+        return torch.lstm
