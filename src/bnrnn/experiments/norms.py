@@ -1,0 +1,38 @@
+"""The normalizations that every experiment offers by name."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import bnrnn
+
+NormName = Literal["none", "recurrent", "input-frame", "input-sequence", "sequence-input", "summed", "layer"]
+
+
+def norm_of(name: NormName, gamma: float | None = None) -> bnrnn.Norm | None:
+    """The normalization of a name.
+
+    Args:
+        name: ``"none"``, or one of the library's presets.
+        gamma: initial gain of the batch normalizations, None for the preset's own.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    gain = {} if gamma is None else {"gamma": gamma}
+    match name:
+        case "none":
+            return None
+        case "recurrent":
+            return bnrnn.norms.recurrent(**gain)
+        case "input-frame":
+            return bnrnn.norms.input("frame", **gain)
+        case "input-sequence":
+            return bnrnn.norms.input("sequence", **gain)
+        case "sequence-input":
+            return bnrnn.norms.sequence_input(**gain)
+        case "summed":
+            return bnrnn.norms.summed(**gain)
+        case "layer":
+            return bnrnn.norms.layer()
+    raise ValueError(f"norm must be one of {', '.join(get_args(NormName))}, got {name!r}")

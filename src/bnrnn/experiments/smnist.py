@@ -1,0 +1,17 @@
+"""Sequential MNIST: digits pixel by pixel in scan order, 784 steps."""
+
+from __future__ import annotations
+
+from bnrnn.experiments.experiment import Experiment
+from bnrnn.experiments.pixels import PixelConfig, PixelTask
+
+SMNIST = Experiment(
+    name="smnist",
+    summary="MNIST pixel by pixel in scan order, 784 steps",
+    paper="Cooijmans et al. 2017, 5.1",
+    target="Table 1; Figure 3, left",
+    data="mnist",
+    cost="100,000 updates; 8 to 20 h on 2 cores",
+    config=PixelConfig(),
+    build=lambda config: PixelTask(config, data="mnist", order="scan"),
+)

@@ -1,0 +1,70 @@
+"""Evaluation with the batch's own statistics and with population statistics."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from lightning_fabric.utilities import move_data_to_device
+from torch import nn
+
+import bnrnn
+from bnrnn.nn.normalization import Normalization
+from bnrnn.training.seeding import Purpose, seed_of
+from bnrnn.training.task import Metrics, Split, Statistics, Task
+
+
+def has_batch_statistics(model: nn.Module) -> bool:
+    """Whether any layer is batch-normalized, so that the two kinds of statistics differ."""
+    return any(isinstance(m, Normalization) and isinstance(m.spec, bnrnn.BatchNorm) for m in model.modules())
+
+
+def evaluate(
+    task: Task, model: nn.Module, splits: Iterable[Split], statistics: Iterable[Statistics], device: torch.device
+) -> dict[Split, dict[Statistics, Metrics]]:
+    """Metrics of the parts with each kind of statistics.
+
+    Population statistics are estimated anew, over the training part and with the parameters as they are, in a
+    copy: the model itself is left as it was. A model without batch normalization has one set of numbers, which
+    then stands for both kinds.
+    """
+    results: dict[Split, dict[Statistics, Metrics]] = {split: {} for split in splits}
+    training = model.training
+    for kind in statistics:
+        if not has_batch_statistics(model) and (done := next(iter(results.values()))):
+            first = next(iter(done))
+            for split in results:
+                results[split][kind] = results[split][first]
+            continue
+        judged = with_population_statistics(task, model, device) if kind == "population" else model
+        for split in results:
+            with evaluate_statistics(judged, kind):
+                torch.manual_seed(seed_of(task.seed, Purpose.EVALUATION))
+                results[split][kind] = task.evaluate(judged, split, kind)
+    model.train(training)
+    return results
+
+
+def with_population_statistics(task: Task, model: nn.Module, device: torch.device) -> nn.Module:
+    """A copy of the model whose population statistics are those of the training part."""
+    judged = copy.deepcopy(model)
+    if has_batch_statistics(judged):
+        torch.manual_seed(seed_of(task.seed, Purpose.POPULATION))
+        bnrnn.estimate_population_statistics(
+            judged, (move_data_to_device(batch, device) for batch in task.population_batches())
+        )
+    return judged.eval()
+
+
+@contextmanager
+def evaluate_statistics(model: nn.Module, statistics: Statistics) -> Iterator[None]:
+    """Evaluation mode, without gradients, with the batch's own or with the population's statistics."""
+    model.eval()
+    with torch.no_grad():
+        if statistics == "batch" and has_batch_statistics(model):
+            with bnrnn.batch_statistics(model):
+                yield
+        else:
+            yield

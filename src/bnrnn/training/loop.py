@@ -1,0 +1,283 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from bnrnn.training import checkpoint
+from bnrnn.training.checkpoint import RunError
+from bnrnn.training.display import Display
+from bnrnn.training.evaluation import evaluate, with_population_statistics
+from bnrnn.training.folder import RunFolder
+from bnrnn.training.metrics import MetricsLog, Window
+from bnrnn.training.optimizers import clip_gradients
+from bnrnn.training.seeding import Purpose, seed_of
+from bnrnn.training.task import Carry, Metrics, Split, Statistics, Task
+
+
+class Divergence(RuntimeError):
+    """The loss or a gradient is no longer finite; the message is the diagnosis."""
+
+
+class Interruption(Exception):
+    """The run was asked to stop and has saved its checkpoint."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may differ between the starts of one run without changing its numbers.
+
+    Args:
+        max_updates: stop here instead of at the experiment's full length.
+        checkpoint_seconds: longest time between two checkpoints, also within an epoch.
+    """
+
+    max_updates: int | None = None
+    checkpoint_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.max_updates is not None and self.max_updates < 1:
+            raise ValueError(f"max_updates must be at least 1, got {self.max_updates}")
+        if not self.checkpoint_seconds > 0:
+            raise ValueError(f"checkpoint_seconds must be greater than 0, got {self.checkpoint_seconds}")
+
+
+@dataclass
+class Position:
+    """Where a run is: everything but its tensors, as JSON.
+
+    Args:
+        update: updates done.
+        epoch, position: the next batch.
+        metrics_bytes: length of ``metrics.jsonl``.
+        seconds: time spent in training and evaluation so far.
+        window: training metrics since the last logged row.
+        best: update, selection value and validation metrics of the best model.
+    """
+
+    update: int = 0
+    epoch: int = 0
+    position: int = 0
+    metrics_bytes: int = 0
+    seconds: float = 0.0
+    window: dict[str, Any] = field(default_factory=lambda: {"sums": {}, "count": 0})
+    best: dict[str, Any] | None = None
+
+
+def train(fabric: Fabric, task: Task, folder: RunFolder, options: Options, display: Display) -> dict[str, Any]:
+    """Trains until the plan's end or ``max_updates``, from the folder's checkpoint where there is one.
+
+    A run that is killed at any moment and started again has bit for bit the parameters and metrics of an undisturbed
+    one, on the same machine with the same number of threads: batches, orders and random numbers are functions of
+    the seed and the place in the run, and a checkpoint is replaced in one step.
+
+    Returns:
+        The result, as ``result.json`` has it.
+
+    Raises:
+        Divergence: loss or gradient not finite; the last checkpoint stays as it is.
+        Interruption: SIGINT or SIGTERM came; a checkpoint was saved.
+        RunError: the checkpoint does not fit.
+    """
+    return _Run(fabric, task, folder, options, display).complete()
+
+
+class _Run:
+    def __init__(self, fabric: Fabric, task: Task, folder: RunFolder, options: Options, display: Display) -> None:
+        self.fabric, self.task, self.folder, self.options, self.display = fabric, task, folder, options, display
+        self.plan = task.plan
+        self.end = min(self.plan.updates, options.max_updates or self.plan.updates)
+        self.model = task.model
+        self.wrapped, self.optimizer = fabric.setup(task.model, task.optimizer())
+        self.at = Position()
+        self.best: dict[str, Tensor] = {}
+        self.carry: Carry = {}
+        if folder.checkpoint.exists():
+            self._restore()
+        else:
+            self.carry = fabric.to_device(task.start(0))
+        self.window = Window(**self.at.window)
+        self.log = MetricsLog(folder.metrics, self.at.metrics_bytes)
+        self.stopping = False
+
+    def complete(self) -> dict[str, Any]:
+        started = time.perf_counter() - self.at.seconds
+        saved = time.perf_counter()
+        with _stop_on_signals(self), self.display.running(self.at.update, self.end, self.at.epoch):
+            if self.at.update == 0:
+                self._evaluate()
+            while self.at.update < self.end:
+                self._update()
+                self.at.seconds = time.perf_counter() - started
+                epoch_ended = self.at.position == 0
+                if self.plan.evaluate_every:
+                    due = self.at.update % self.plan.evaluate_every == 0
+                else:
+                    due = epoch_ended
+                if due:
+                    self._evaluate()
+                if (
+                    self.stopping
+                    or epoch_ended
+                    or self.at.update == self.end
+                    or time.perf_counter() - saved > self.options.checkpoint_seconds
+                ):
+                    self._save()
+                    saved = time.perf_counter()
+                if self.stopping:
+                    raise Interruption(f"stopped at update {self.at.update:,}")
+            result = self._finish()
+        self.log.close()
+        return result
+
+    def _update(self) -> None:
+        at, task = self.at, self.task
+        batch = self.fabric.to_device(task.batch(at.epoch, at.position))
+        torch.manual_seed(seed_of(task.seed, Purpose.UPDATE, at.update))
+        rate = task.learning_rate(at.epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.wrapped.train()
+        step = task.loss(self.wrapped, batch, self.carry)
+        self.optimizer.zero_grad()
+        self.fabric.backward(step.loss)
+        norm = clip_gradients(self.model.parameters(), self.plan.clip)
+        if not (torch.isfinite(step.loss) and torch.isfinite(norm)):
+            raise Divergence(_diagnosis(self.model, at, rate, step.loss, norm))
+        self.optimizer.step()
+
+        self.carry = step.carry
+        self.window.add({**step.metrics, "gradient_norm": norm})
+        at.update += 1
+        at.position += 1
+        if at.position == task.epoch_length(at.epoch):
+            at.epoch, at.position = at.epoch + 1, 0
+            self.carry = self.fabric.to_device(task.start(at.epoch))
+        self.display.step(at.update, at.epoch, self.window.means())
+        if at.update % self.plan.log_every == 0:
+            self._record("train", at.update, {**self.window.means(), "learning_rate": rate})
+            self.window = Window()
+
+    def _evaluate(self) -> None:
+        at, plan = self.at, self.plan
+        population = plan.population_every and at.update and at.update % plan.population_every == 0
+        kinds: list[Statistics] = ["batch", "population"] if population else ["batch"]
+        if plan.selection_statistics not in kinds:
+            kinds.append(plan.selection_statistics)
+        self.display.message("evaluating")
+        with self.fabric.autocast():
+            results = evaluate(self.task, self.model, ["valid"], kinds, self.fabric.device)["valid"]
+        for kind, metrics in results.items():
+            self._record("evaluation", at.update, metrics, split="valid", statistics=kind)
+        chosen = results[plan.selection_statistics]
+        if at.best is None or chosen[plan.selection] < at.best["value"]:
+            at.best = {"update": at.update, "value": chosen[plan.selection], "valid": results}
+            self.best = checkpoint.clone(self.model.state_dict())
+        self.display.evaluated(at.update, at.epoch, plan.headline, results)
+
+    def _record(self, kind: str, update: int, metrics: Metrics, **facts: str) -> None:
+        row = {"kind": kind, "update": update, "epoch": self.at.epoch, **facts, **metrics}
+        self.log.write({**row, "seconds": round(self.at.seconds, 3)})
+        for logger in self.fabric.loggers:
+            logger.log_metrics({"/".join([kind, *facts.values(), name]): metrics[name] for name in metrics}, update)
+
+    def _finish(self) -> dict[str, Any]:
+        """The final evaluation, of the selected model."""
+        self.display.message("final evaluation")
+        model = self.model
+        model.load_state_dict(self.best)
+        splits: list[Split] = ["valid", "test"]
+        with self.fabric.autocast():
+            judged = with_population_statistics(self.task, model, self.fabric.device)
+            results = evaluate(self.task, model, splits, ["batch", "population"], self.fabric.device)
+        best = self.at.best or {}
+        facts = {"update": best.get("update"), "planned": self.plan.updates}
+        checkpoint.save(self.folder.model, judged.state_dict(), facts)
+        result = {
+            "status": "complete" if self.at.update >= self.plan.updates else "partial",
+            "updates": self.at.update,
+            "planned_updates": self.plan.updates,
+            "epochs": self.at.epoch,
+            "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+            "seconds": round(self.at.seconds, 1),
+            "selected": {"update": best.get("update"), "by": self.plan.selection, "value": best.get("value")},
+            "headline": self.plan.headline,
+            "evaluation": results,
+        }
+        self.folder.write_json(self.folder.result, result)
+        return result
+
+    def _save(self) -> None:
+        self.at.metrics_bytes = self.log.sync()
+        self.at.window = {"sums": self.window.sums, "count": self.window.count}
+        tensors = {
+            **checkpoint.prefixed("model", self.model.state_dict()),
+            **checkpoint.prefixed("optimizer", checkpoint.optimizer_tensors(self.optimizer)),
+            **checkpoint.prefixed("carry", self.carry),
+            **checkpoint.prefixed("best", self.best),
+        }
+        checkpoint.save(self.folder.checkpoint, tensors, asdict(self.at))
+
+    def _restore(self) -> None:
+        tensors, facts = checkpoint.load(self.folder.checkpoint)
+        try:
+            self.at = Position(**facts)
+            self.model.load_state_dict(checkpoint.below("model", tensors))
+            checkpoint.load_optimizer(self.optimizer, checkpoint.below("optimizer", tensors))
+        except (TypeError, KeyError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise RunError(
+                f"{self.folder.checkpoint} does not fit this experiment ({reason}); name another --run-dir"
+            ) from error
+        self.carry = self.fabric.to_device(checkpoint.below("carry", tensors))
+        self.best = self.fabric.to_device(checkpoint.below("best", tensors))
+
+
+@contextmanager
+def _stop_on_signals(run: _Run) -> Iterator[None]:
+    """The first SIGINT or SIGTERM asks the run to save and stop after this update, a second one ends it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if run.stopping:
+            raise KeyboardInterrupt
+        run.stopping = True
+        run.display.message("stopping after this update; once more to stop at once")
+
+    earlier = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def _diagnosis(model: nn.Module, at: Position, rate: float, loss: Tensor, norm: Tensor) -> str:
+    def broken(tensors: dict[str, Tensor]) -> str:
+        names = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+        return ", ".join(names) if names else "none"
+
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    largest = max(model.named_parameters(), key=lambda item: item[1].detach().abs().max().item())
+    return (
+        f"training diverged at update {at.update + 1:,} (epoch {at.epoch}, batch {at.position}):"
+        f" loss {loss.item():g}, gradient norm {norm.item():g}, learning rate {rate:g};"
+        f" gradients not finite: {broken(gradients)}; parameters not finite: {broken(dict(model.named_parameters()))};"
+        f" largest parameter {largest[0]} {largest[1].detach().abs().max().item():.3g}."
+        " The parameters are those before this update. Try a lower learning rate, a smaller gamma,"
+        " or noise on the initial state where a normalized input is constant over the batch"
+    )

@@ -1,0 +1,103 @@
+"""What the loop has to know of an experiment: the :class:`Task` protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+Statistics = Literal["batch", "population"]
+Split = Literal["train", "valid", "test"]
+Metrics = dict[str, float]
+Carry = dict[str, Tensor]
+"""State that goes from one batch of an epoch to the next, for truncated back-propagation; empty without it."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training step's result.
+
+    Args:
+        loss: what is differentiated, a scalar.
+        metrics: means over the batch to be logged, detached scalars; ``"loss"`` among them.
+        carry: state for the next batch, detached.
+    """
+
+    loss: Tensor
+    metrics: dict[str, Tensor]
+    carry: Carry = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a run is, how often it is looked at and how its best model is chosen.
+
+    Args:
+        updates: the experiment's full length.
+        evaluate_every: updates between evaluations on the validation part; 0 for the end of each epoch.
+        population_every: updates between evaluations with population statistics as well, a multiple of
+            ``evaluate_every`` where that is not 0; 0 for the final evaluation only.
+        log_every: updates averaged into one training row of the metrics.
+        clip: global gradient norm, None for no clipping.
+        selection: the validation metric whose lowest value chooses the model.
+        selection_statistics: the statistics that the metric is taken with.
+        headline: the metric to show people.
+    """
+
+    updates: int
+    evaluate_every: int = 0
+    population_every: int = 0
+    log_every: int = 50
+    clip: float | None = None
+    selection: str = "error"
+    selection_statistics: Statistics = "batch"
+    headline: str = "accuracy"
+
+
+class Task(Protocol):
+    """A model, its data and its loss. Everything but the model's parameters is a pure function of the arguments.
+
+    Attributes:
+        seed: the run's seed.
+        model: called by its ``forward`` only.
+        plan: length, evaluation, selection.
+    """
+
+    seed: int
+    model: nn.Module
+    plan: Plan
+
+    def optimizer(self) -> Optimizer:
+        """A new optimiser over the model's parameters."""
+        ...
+
+    def learning_rate(self, epoch: int) -> float:
+        """The rate for an epoch, from 0."""
+        ...
+
+    def epoch_length(self, epoch: int) -> int:
+        """Number of updates in an epoch."""
+        ...
+
+    def batch(self, epoch: int, position: int) -> Any:
+        """The data of one update, a tree of tensors: a function of seed, epoch and position alone."""
+        ...
+
+    def start(self, epoch: int) -> Carry:
+        """The state that an epoch's first batch starts from."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Any, carry: Carry) -> Step:
+        """Forward pass and loss of one batch."""
+        ...
+
+    def evaluate(self, model: nn.Module, split: Split, statistics: Statistics) -> Metrics:
+        """Metrics over a whole part; the caller has put the model into evaluation with these statistics."""
+        ...
+
+    def population_batches(self) -> Iterable[Any]:
+        """Arguments of the model's ``forward`` over the training part, for the population statistics."""
+        ...
