@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from bnrnn import ops
 from bnrnn.nn.norm import Norm
-from bnrnn.nn.recurrent import Call, RecurrentLayer, copy_from_torch
+from bnrnn.nn.recurrent import Call, RecurrentLayer
 from bnrnn.ops.dispatch import Backend
 from bnrnn.ops.sites import Statistics
 
@@ -31,8 +31,8 @@ class GRU(RecurrentLayer):
     keeps both biases, since :math:`b_{hh}^n` acts inside the product with the reset gate.
 
     Args:
-        input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, norm, recurrent_dropout, backend,
-            device, dtype: as in :class:`bnrnn.LSTM`; a GRU has no site ``cell`` and no projection.
+        input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, norm, recurrent_dropout,
+            backend, device, dtype: as in :class:`bnrnn.LSTM`; a GRU has no site ``cell`` and no projection.
         zoneout: probability of keeping a unit's old state; in ``eval()`` the expectation.
 
     A call ``output, h_n = layer(input, hx=None, lengths=None, start_step=0)`` takes and returns the shapes of
@@ -44,8 +44,9 @@ class GRU(RecurrentLayer):
     Sources: torch.nn.GRU's equations, normalized as in Cooijmans et al. 2017 and Ba et al. 2016.
     """
 
-    cell = "GRU"
     gates = 3
+    torch_class = nn.GRU
+    torch_options = ()
 
     def __init__(
         self,
@@ -85,41 +86,6 @@ class GRU(RecurrentLayer):
     def _has_bias_hh(self) -> bool:
         return True
 
-    @classmethod
-    def from_torch(
-        cls,
-        module: nn.GRU,
-        *,
-        norm: Norm | str | None = None,
-        zoneout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        backend: Backend = "auto",
-    ) -> GRU:
-        """A layer with a copy of a torch.nn.GRU's weights, on its device, in its dtype and training mode.
-
-        Raises:
-            TypeError: ``module`` is not a torch.nn.GRU.
-        """
-        if not isinstance(module, nn.GRU):
-            raise TypeError(f"module must be a torch.nn.GRU, got {type(module).__name__}")
-        layer = cls(
-            module.input_size,
-            module.hidden_size,
-            module.num_layers,
-            module.bias,
-            module.batch_first,
-            module.dropout,
-            module.bidirectional,
-            norm=norm,
-            zoneout=zoneout,
-            recurrent_dropout=recurrent_dropout,
-            backend=backend,
-            device=module.weight_ih_l0.device,
-            dtype=module.weight_ih_l0.dtype,
-        )
-        copy_from_torch(module, layer)
-        return layer
-
     def forward(
         self,
         input: Tensor | PackedSequence,
@@ -131,6 +97,7 @@ class GRU(RecurrentLayer):
         return output, h_n
 
     def _recur(self, call: Call) -> tuple[Tensor, tuple[Tensor, ...], Statistics]:
+        (h0,) = call.state
         bias = self._parameter("bias_ih", call.suffix)
         bias_hn = None
         bias_hh = self._parameter("bias_hh", call.suffix)
@@ -139,7 +106,7 @@ class GRU(RecurrentLayer):
             bias = bias + F.pad(bias_hrz, (0, self.hidden_size))
         output, h, statistics = ops.gru(
             call.x,
-            *call.state,
+            h0,
             self.get_parameter("weight_ih" + call.suffix),
             self.get_parameter("weight_hh" + call.suffix),
             bias,

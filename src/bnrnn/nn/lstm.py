@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from bnrnn import ops
 from bnrnn.nn.norm import Norm
-from bnrnn.nn.recurrent import Call, RecurrentLayer, copy_from_torch
+from bnrnn.nn.recurrent import Call, RecurrentLayer
 from bnrnn.ops.dispatch import Backend
 from bnrnn.ops.sites import Statistics
 
@@ -26,9 +26,9 @@ class LSTM(RecurrentLayer):
         h_t &= \sigma(\tilde o_t) \odot \tanh(N_c(c_t))
 
     :math:`N_x, N_h, N_s, N_c` are the normalizations of the sites ``input``, ``recurrent``, ``summed`` and ``cell`` of
-    :class:`bnrnn.Norm`. ``norm="recurrent"`` is the BN-LSTM. With ``norm=None`` the layer has torch.nn.LSTM's parameters
-    and results and runs torch's own kernels. With a norm it has one bias, ``bias_ih``, since a second would only be
-    added to it; :meth:`from_torch` takes over a trained torch.nn layer.
+    :class:`bnrnn.Norm`. ``norm="recurrent"`` is the BN-LSTM. With ``norm=None`` the layer has torch.nn.LSTM's
+    parameters and results and runs torch's own kernels. With a norm it has one bias, ``bias_ih``, since a second would
+    only be added to it; :meth:`from_torch` takes over a trained torch.nn layer.
 
     Args:
         input_size: features of the input, I.
@@ -39,10 +39,10 @@ class LSTM(RecurrentLayer):
         dropout: on the outputs of each layer but the last, in training.
         bidirectional: whether a second direction reads each sequence from its own last valid step to its first.
         proj_size: if above 0, the outputs are projected, :math:`h_t \leftarrow W_{hr} h_t`.
-        norm: None, the name of a preset (``"recurrent"``, ``"input-frame"``, ``"input-sequence"``, ``"sequence-input"``,
-            ``"summed"``, ``"layer"``), or a :class:`bnrnn.Norm`.
-        zoneout: probability of keeping a unit's old state, for cell and hidden alike or as a pair ``(cell, hidden)``; in
-            ``eval()`` the expectation (Krueger et al. 2017).
+        norm: None, the name of a preset (``"recurrent"``, ``"input-frame"``, ``"input-sequence"``,
+            ``"sequence-input"``, ``"summed"``, ``"layer"``), or a :class:`bnrnn.Norm`.
+        zoneout: probability of keeping a unit's old state, for cell and hidden alike or as a pair ``(cell, hidden)``;
+            in ``eval()`` the expectation (Krueger et al. 2017).
         recurrent_dropout: probability of dropping a unit of :math:`h_{t-1}`, one mask for all steps of a sequence (Gal
             and Ghahramani 2016).
         backend: ``"auto"``: the fastest that covers the call; ``"reference"``: plain PyTorch, differentiable twice;
@@ -54,23 +54,24 @@ class LSTM(RecurrentLayer):
         input: ``(T, B, I)``, ``(B, T, I)`` with ``batch_first``, ``(T, I)`` unbatched, or a PackedSequence. Integers
             without the last dimension stand for one-hot rows; their product is a look-up.
         hx: ``h_0 (layers * D, B, R)`` and ``c_0 (layers * D, B, H)``, without B if unbatched; None for zeros.
-        lengths: ``(B,)``, from 1 to T. Padding enters no statistic, output or gradient, whatever it holds. Final states are
-            those at each sequence's own end.
+        lengths: ``(B,)``, from 1 to T. Padding enters no statistic, output or gradient, whatever it holds. Final states
+            are those at each sequence's own end.
         start_step: the time step of the whole sequence at which this input starts. Chunks with carried state and
             ``start_step`` equal the whole.
         output: ``(T, B, D * R)`` or as the input, zero beyond a sequence's length.
         h_n, c_n: as ``hx``.
 
     Raises:
-        ValueError, TypeError: an argument of the constructor or the call outside what is allowed; fewer rows in training
-            than batch statistics need. Nothing has been changed then.
+        ValueError, TypeError: an argument of the constructor or the call outside what is allowed; fewer rows in
+            training than batch statistics need. Nothing has been changed then.
         RuntimeError: ``eval()`` with batch normalization whose population statistics were never set.
 
     Sources: Cooijmans et al. 2017, eq. 6-8; Laurent et al. 2015, eq. 9-10; Ba et al. 2016.
     """
 
-    cell = "LSTM"
     gates = 4
+    torch_class = nn.LSTM
+    torch_options = ("proj_size",)
     has_cell = True
 
     def __init__(
@@ -111,44 +112,6 @@ class LSTM(RecurrentLayer):
             dtype,
         )
 
-    @classmethod
-    def from_torch(
-        cls,
-        module: nn.LSTM,
-        *,
-        norm: Norm | str | None = None,
-        zoneout: float | tuple[float, float] = 0.0,
-        recurrent_dropout: float = 0.0,
-        backend: Backend = "auto",
-    ) -> LSTM:
-        """A layer with a copy of a torch.nn.LSTM's weights, on its device, in its dtype and training mode.
-
-        With a norm, its bias is the sum of the two.
-
-        Raises:
-            TypeError: ``module`` is not a torch.nn.LSTM.
-        """
-        if not isinstance(module, nn.LSTM):
-            raise TypeError(f"module must be a torch.nn.LSTM, got {type(module).__name__}")
-        layer = cls(
-            module.input_size,
-            module.hidden_size,
-            module.num_layers,
-            module.bias,
-            module.batch_first,
-            module.dropout,
-            module.bidirectional,
-            module.proj_size,
-            norm=norm,
-            zoneout=zoneout,
-            recurrent_dropout=recurrent_dropout,
-            backend=backend,
-            device=module.weight_ih_l0.device,
-            dtype=module.weight_ih_l0.dtype,
-        )
-        copy_from_torch(module, layer)
-        return layer
-
     def forward(
         self,
         input: Tensor | PackedSequence,
@@ -162,11 +125,13 @@ class LSTM(RecurrentLayer):
         return output, (h_n, c_n)
 
     def _recur(self, call: Call) -> tuple[Tensor, tuple[Tensor, ...], Statistics]:
+        h0, c0 = call.state
         bias = self._parameter("bias_ih", call.suffix)
         bias_hh = self._parameter("bias_hh", call.suffix)
         output, h, c, statistics = ops.lstm(
             call.x,
-            *call.state,
+            h0,
+            c0,
             self.get_parameter("weight_ih" + call.suffix),
             self.get_parameter("weight_hh" + call.suffix),
             bias if bias is None or bias_hh is None else bias + bias_hh,

@@ -35,16 +35,17 @@ class BatchNorm:
     :math:`\beta_c` (eq. 8).
 
     Args:
-        statistics: ``"frame"``: over the valid rows of the batch, separately at each time step; population statistics are
-            kept for each step. ``"sequence"``: over the valid rows and steps together, only at the site ``input``. It
-            looks ahead in time, so it leaks the future into a language model.
+        statistics: ``"frame"``: over the valid rows of the batch, separately at each time step; population statistics
+            are kept for each step. ``"sequence"``: over the valid rows and steps together, only at the site ``input``.
+            It looks ahead in time, so it leaks the future into a language model.
         gamma: what the learnt gain starts from. 0.1 for anything inside the recurrence: 1 makes gradients vanish
             (Cooijmans et al. 2017, section 4).
         eps: added to the variance.
         momentum: weight of the newest batch in the running averages. While a step has seen fewer than
             ``1 / momentum`` batches its average is the plain mean. None: always the plain mean.
-        max_steps: length of the table of population statistics. None: it grows with the longest sequence seen in training.
-            Later steps use the last row. Give it under DistributedDataParallel, whose buffers must keep their shape.
+        max_steps: length of the table of population statistics. None: it grows with the longest sequence seen in
+            training. Later steps use the last row. Give it under DistributedDataParallel, whose buffers must keep their
+            shape.
         min_rows: the least number of valid rows that frame-wise statistics are taken of. A later step with fewer
             takes over the statistics of the last step that had enough, without a gradient through them.
 

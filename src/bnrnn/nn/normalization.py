@@ -21,8 +21,8 @@ class Normalization(nn.Module):
     Attributes:
         gamma: learnt gain ``(n,)``, shared over time; None for a :class:`~bnrnn.Shift`.
         beta: learnt offset ``(n,)`` at the site ``cell``, else None.
-        mean, var, count: with :class:`~bnrnn.BatchNorm`, the population statistics ``(S, n)`` and the number of batches in
-            each row ``(S,)``. Row s holds what serves at time step s; a later step takes the last row.
+        mean, var, count: with :class:`~bnrnn.BatchNorm`, the population statistics ``(S, n)`` and the number of batches
+            in each row ``(S,)``. Row s holds what serves at time step s; a later step takes the last row.
     """
 
     gamma: nn.Parameter | None

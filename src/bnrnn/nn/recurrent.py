@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,8 @@ from bnrnn.nn.norms import resolve
 from bnrnn.ops import Sites
 from bnrnn.ops.dispatch import BACKENDS, Backend
 from bnrnn.ops.sites import Statistics
+
+Layer = TypeVar("Layer", bound="RecurrentLayer")
 
 
 class Valid(NamedTuple):
@@ -44,8 +46,10 @@ class Call(NamedTuple):
 class RecurrentLayer(nn.Module):
     """Base of :class:`bnrnn.LSTM`, :class:`bnrnn.GRU` and :class:`bnrnn.RNN`."""
 
-    cell: ClassVar[str]
     gates: ClassVar[int]
+    torch_class: ClassVar[type[nn.RNNBase]]
+    torch_options: ClassVar[tuple[str, ...]]
+    """Constructor arguments that this cell has beside the common ones."""
     has_cell: ClassVar[bool] = False
     weight_ih_l0: nn.Parameter
 
@@ -112,6 +116,50 @@ class RecurrentLayer(nn.Module):
             for suffix in self._suffixes(layer):
                 self._add_parameters(layer, suffix, device, dtype)
         self.reset_parameters()
+
+    @classmethod
+    def from_torch(
+        cls: type[Layer],
+        module: nn.RNNBase,
+        *,
+        norm: Norm | str | None = None,
+        zoneout: Any = 0.0,
+        recurrent_dropout: float = 0.0,
+        backend: Backend = "auto",
+    ) -> Layer:
+        """A layer with a copy of a torch.nn layer's weights, on its device, in its dtype and training mode.
+
+        Where the new layer has one bias it gets the sum of the two.
+
+        Args:
+            module: the torch.nn layer of the same cell.
+            norm, zoneout, recurrent_dropout, backend: as in the constructor.
+
+        Raises:
+            TypeError: ``module`` is of another class.
+        """
+        if not isinstance(module, cls.torch_class):
+            raise TypeError(f"module must be a torch.nn.{cls.torch_class.__name__}, got {type(module).__name__}")
+        weights = dict(module.named_parameters())
+        common = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
+        create: Any = cls
+        layer: Layer = create(
+            **{name: getattr(module, name) for name in common + cls.torch_options},
+            norm=norm,
+            zoneout=zoneout,
+            recurrent_dropout=recurrent_dropout,
+            backend=backend,
+            device=weights["weight_ih_l0"].device,
+            dtype=weights["weight_ih_l0"].dtype,
+        )
+        own = dict(layer.named_parameters())
+        with torch.no_grad():
+            for name, value in weights.items():
+                if name in own:
+                    own[name].copy_(value)
+                else:
+                    own[name.replace("bias_hh", "bias_ih")].add_(value)
+        return layer.train(module.training)
 
     def _add_parameters(
         self, layer: int, suffix: str, device: torch.device | str | None, dtype: torch.dtype | None
@@ -239,9 +287,7 @@ class RecurrentLayer(nn.Module):
         checked = self._lengths(lengths, x, batched)
         state = self._state(x, hx, x.shape[1], batched)
         if self._is_plain and checked is None and x.is_floating_point() and not torch.compiler.is_compiling():
-            output, *final = self._torch()(
-                x, self._torch_state(state), *self._torch_arguments(), False
-            )
+            output, *final = self._torch()(x, self._torch_state(state), *self._torch_arguments(), False)
             state = tuple(final)
         else:
             output, state = self._forward_padded(x, state, checked, start_step)
@@ -308,7 +354,12 @@ class RecurrentLayer(nn.Module):
                 sites = Sites(**{name: n.site(start_step, x.shape[0]) for name, n in normalizations.items()})
                 own_state = tuple(s[len(finals)] for s in state)
                 call = Call(
-                    _reversed(x, valid) if reverse else x, own_state, suffix, sites, batch_sizes, *self._masks(x)
+                    _reversed(x, valid) if reverse else x,
+                    own_state,
+                    suffix,
+                    sites,
+                    batch_sizes,
+                    *self._masks(x),
                 )
                 output, final, statistics = self._recur(call)
                 outputs.append(_reversed(output, valid) if reverse else output)
@@ -350,7 +401,8 @@ class RecurrentLayer(nn.Module):
             raise ValueError(f"start_step must not be negative, got {start_step}")
         if start_step and self.bidirectional:
             raise ValueError(
-                f"start_step must be 0 for a bidirectional layer, whose reverse direction has no earlier chunk; got {start_step}"
+                "start_step must be 0 for a bidirectional layer, whose reverse direction has no earlier chunk; got "
+                f"{start_step}"
             )
 
     def _check_input(self, input: Any, dims: int | None) -> None:
@@ -366,7 +418,8 @@ class RecurrentLayer(nn.Module):
             if input.dim() not in allowed or input.shape[-1] != self.input_size:
                 layout = "(B, T, {})" if self.batch_first else "(T, B, {})"
                 raise ValueError(
-                    f"input must have shape {layout.format(self.input_size)} or (T, {self.input_size}), got {tuple(input.shape)}"
+                    f"input must have shape {layout.format(self.input_size)} or (T, {self.input_size}), got "
+                    f"{tuple(input.shape)}"
                 )
         elif input.dtype not in (torch.int64, torch.int32):
             raise TypeError(
@@ -392,13 +445,11 @@ class RecurrentLayer(nn.Module):
                 rows = x.shape[0] * rows if valid is None else int(valid.lengths.sum())
             if rows < sites_min_rows(module):
                 raise ValueError(
-                    f"input: expected more than {sites_min_rows(module) - 1} rows to take batch statistics of, got {rows} in "
-                    f"shape (T, B) = {tuple(x.shape[:2])}; use eval() or a larger batch"
+                    f"input: expected more than {sites_min_rows(module) - 1} rows to take batch statistics of, got "
+                    f"{rows} in shape (T, B) = {tuple(x.shape[:2])}; use eval() or a larger batch"
                 )
 
-    def _state(
-        self, x: Tensor, hx: tuple[Tensor, ...] | None, batch: int, batched: bool
-    ) -> tuple[Tensor, ...]:
+    def _state(self, x: Tensor, hx: tuple[Tensor, ...] | None, batch: int, batched: bool) -> tuple[Tensor, ...]:
         weight = self.weight_ih_l0
         count = self.num_layers * self._directions
         if hx is None:
@@ -471,15 +522,3 @@ def _check_probability(name: str, value: object, *, allow_one: bool = False) -> 
         raise TypeError(f"{name} must be a number, got {value!r}")
     if not (0 <= value < 1 or (allow_one and value == 1)):
         raise ValueError(f"{name} must be a probability in [0, 1{']' if allow_one else ')'}, got {value!r}")
-
-
-def copy_from_torch(source: nn.RNNBase, target: RecurrentLayer) -> None:
-    """Copy a torch.nn layer's weights; where the target has one bias it gets the sum of both."""
-    own = dict(target.named_parameters())
-    with torch.no_grad():
-        for name, value in source.named_parameters():
-            if name in own:
-                own[name].copy_(value)
-            else:
-                own[name.replace("bias_hh", "bias_ih")].add_(value)
-    target.train(source.training)

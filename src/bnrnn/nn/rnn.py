@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from bnrnn import ops
 from bnrnn.nn.norm import Norm
-from bnrnn.nn.recurrent import Call, RecurrentLayer, copy_from_torch
+from bnrnn.nn.recurrent import Call, RecurrentLayer
 from bnrnn.ops.dispatch import Backend
 from bnrnn.ops.sites import Statistics
 
@@ -42,8 +42,9 @@ class RNN(RecurrentLayer):
     Source: Laurent et al. 2015, eq. 9 (``norm="summed"``) and eq. 10 (``norm="input-frame"``, ``"input-sequence"``).
     """
 
-    cell = "RNN"
     gates = 1
+    torch_class = nn.RNN
+    torch_options = ("nonlinearity",)
 
     def __init__(
         self,
@@ -83,44 +84,6 @@ class RNN(RecurrentLayer):
         )
         self.nonlinearity: Nonlinearity = nonlinearity
 
-    @classmethod
-    def from_torch(
-        cls,
-        module: nn.RNN,
-        *,
-        norm: Norm | str | None = None,
-        zoneout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        backend: Backend = "auto",
-    ) -> RNN:
-        """A layer with a copy of a torch.nn.RNN's weights, on its device, in its dtype and training mode.
-
-        With a norm, its bias is the sum of the two.
-
-        Raises:
-            TypeError: ``module`` is not a torch.nn.RNN.
-        """
-        if not isinstance(module, nn.RNN):
-            raise TypeError(f"module must be a torch.nn.RNN, got {type(module).__name__}")
-        layer = cls(
-            module.input_size,
-            module.hidden_size,
-            module.num_layers,
-            cast(Nonlinearity, module.nonlinearity),
-            module.bias,
-            module.batch_first,
-            module.dropout,
-            module.bidirectional,
-            norm=norm,
-            zoneout=zoneout,
-            recurrent_dropout=recurrent_dropout,
-            backend=backend,
-            device=module.weight_ih_l0.device,
-            dtype=module.weight_ih_l0.dtype,
-        )
-        copy_from_torch(module, layer)
-        return layer
-
     def forward(
         self,
         input: Tensor | PackedSequence,
@@ -132,11 +95,12 @@ class RNN(RecurrentLayer):
         return output, h_n
 
     def _recur(self, call: Call) -> tuple[Tensor, tuple[Tensor, ...], Statistics]:
+        (h0,) = call.state
         bias = self._parameter("bias_ih", call.suffix)
         bias_hh = self._parameter("bias_hh", call.suffix)
         output, h, statistics = ops.rnn(
             call.x,
-            *call.state,
+            h0,
             self.get_parameter("weight_ih" + call.suffix),
             self.get_parameter("weight_hh" + call.suffix),
             bias if bias is None or bias_hh is None else bias + bias_hh,

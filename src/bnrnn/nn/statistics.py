@@ -22,7 +22,7 @@ def _sites(model: nn.Module) -> list[Normalization]:
 
 @contextmanager
 def _overridden(sites: list[Normalization], override: Override) -> Iterator[None]:
-    before = [site.override for site in sites]
+    before: list[Override | None] = [site.override for site in sites]
     for site in sites:
         site.override = override
     try:
@@ -55,7 +55,8 @@ def estimate_population_statistics(model: nn.Module, batches: Iterable[Any]) -> 
 
     Args:
         model: any module that holds bnrnn layers. Its training mode is restored.
-        batches: what to call the model with: a tensor or PackedSequence, a tuple or list of arguments, or a mapping of keywords.
+        batches: what to call the model with: a tensor or PackedSequence, a tuple or list of arguments, or a mapping of
+            keywords.
 
     Raises:
         TypeError: ``model`` is not a module.

@@ -26,7 +26,10 @@ def gru(
 ) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B H"], Statistics]:
     r"""See :func:`bnrnn.ops.gru`."""
     hidden = h0.shape[1]
-    sizes = (2 * hidden, hidden)  # the two gates, and the candidate whose recurrent part the reset gate scales
+    sizes = (
+        2 * hidden,
+        hidden,
+    )  # the two gates, and the candidate whose recurrent part the reset gate scales
     wx = input_product(x, weight_ih)
     dtype, acc = wx.dtype, accumulation_dtype(wx.dtype)
     parts = [

@@ -53,8 +53,8 @@ def lstm(
         backend: ``"reference"``, ``"cpu"``, or ``"auto"`` for the kernel where it covers the call.
 
     Returns:
-        Outputs ``(T, B, R)``, zero where not valid; final ``h`` and ``c`` of each row; and the batch statistics taken, a
-        dict of site name to ``(mean, var)``.
+        Outputs ``(T, B, R)``, zero where not valid; final ``h`` and ``c`` of each row; and the batch statistics taken,
+        a dict of site name to ``(mean, var)``.
 
     Raises:
         ValueError: ``backend="cpu"`` does not cover the call.
