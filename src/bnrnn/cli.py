@@ -96,7 +96,7 @@ def _run(arguments: list[str]) -> int:
 
     import tyro
 
-    from bnrnn.training import Divergence, Interruption, RunFolder
+    from bnrnn.training import DivergenceError, InterruptionError, RunFolder
     from bnrnn.training.session import Session, run
 
     experiment = find(arguments[0])
@@ -126,11 +126,11 @@ def _run(arguments: list[str]) -> int:
             folder,
             command,
         )
-    except Interruption as stop:
+    except InterruptionError as stop:
         again = command if "--resume" in arguments else f"{command} --resume"
         print(f"{stop}; to go on: {again}")
         return 130
-    except Divergence as error:
+    except DivergenceError as error:
         print(f"bnrnn: {error}. The last good checkpoint is kept in {folder.path}", file=sys.stderr)
         return 1
     _print_result(experiment.name, label, folder.path, result)

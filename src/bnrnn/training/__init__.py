@@ -2,7 +2,7 @@
 
 from bnrnn.training.checkpoint import RunError
 from bnrnn.training.folder import RunFolder
-from bnrnn.training.loop import Divergence, Interruption, Options, train
+from bnrnn.training.loop import DivergenceError, InterruptionError, Options, train
 from bnrnn.training.optimizers import Adam, RMSProp, clip_gradients
 from bnrnn.training.seeding import Purpose, generator, seed_of
 from bnrnn.training.task import Carry, Metrics, Plan, Split, Statistics, Step, Task
@@ -10,8 +10,8 @@ from bnrnn.training.task import Carry, Metrics, Plan, Split, Statistics, Step, T
 __all__ = [
     "Adam",
     "Carry",
-    "Divergence",
-    "Interruption",
+    "DivergenceError",
+    "InterruptionError",
     "Metrics",
     "Options",
     "Plan",

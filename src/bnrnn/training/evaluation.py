@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -27,23 +27,32 @@ def evaluate(
     """Metrics of the parts with each kind of statistics.
 
     Population statistics are estimated anew, over the training part and with the parameters as they are, in a
-    copy: the model itself is left as it was. A model without batch normalization has one set of numbers, which
-    then stands for both kinds.
+    copy: the model itself is left as it was.
+    """
+    judges: dict[Statistics, nn.Module] = {
+        kind: with_population_statistics(task, model, device) if kind == "population" else model for kind in statistics
+    }
+    return evaluate_models(task, judges, splits)
+
+
+def evaluate_models(
+    task: Task, models: Mapping[Statistics, nn.Module], splits: Iterable[Split]
+) -> dict[Split, dict[Statistics, Metrics]]:
+    """Metrics of the parts by a model for each kind of statistics, whose population statistics are at hand.
+
+    A model without batch normalization has one set of numbers, which then stands for every kind.
     """
     results: dict[Split, dict[Statistics, Metrics]] = {split: {} for split in splits}
-    training = model.training
-    for kind in statistics:
-        if not has_batch_statistics(model) and (done := next(iter(results.values()))):
-            first = next(iter(done))
-            for split in results:
-                results[split][kind] = results[split][first]
-            continue
-        judged = with_population_statistics(task, model, device) if kind == "population" else model
-        for split in results:
-            with evaluate_statistics(judged, kind):
+    for split, found in results.items():
+        for kind, model in models.items():
+            if found and not has_batch_statistics(model):
+                found[kind] = next(iter(found.values()))
+                continue
+            training = model.training
+            with evaluate_statistics(model, kind):
                 torch.manual_seed(seed_of(task.seed, Purpose.EVALUATION))
-                results[split][kind] = task.evaluate(judged, split, kind)
-    model.train(training)
+                found[kind] = task.evaluate(model, split, kind)
+            model.train(training)
     return results
 
 

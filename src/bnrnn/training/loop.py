@@ -14,12 +14,11 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from bnrnn.training import checkpoint
 from bnrnn.training.checkpoint import RunError
 from bnrnn.training.display import Display
-from bnrnn.training.evaluation import evaluate, with_population_statistics
+from bnrnn.training.evaluation import evaluate, evaluate_models, with_population_statistics
 from bnrnn.training.folder import RunFolder
 from bnrnn.training.metrics import MetricsLog, Window
 from bnrnn.training.optimizers import clip_gradients
@@ -27,11 +26,11 @@ from bnrnn.training.seeding import Purpose, seed_of
 from bnrnn.training.task import Carry, Metrics, Split, Statistics, Task
 
 
-class Divergence(RuntimeError):
+class DivergenceError(RuntimeError):
     """The loss or a gradient is no longer finite; the message is the diagnosis."""
 
 
-class Interruption(Exception):
+class InterruptionError(Exception):
     """The run was asked to stop and has saved its checkpoint."""
 
 
@@ -87,8 +86,8 @@ def train(fabric: Fabric, task: Task, folder: RunFolder, options: Options, displ
         The result, as ``result.json`` has it.
 
     Raises:
-        Divergence: loss or gradient not finite; the last checkpoint stays as it is.
-        Interruption: SIGINT or SIGTERM came; a checkpoint was saved.
+        DivergenceError: loss or gradient not finite; the last checkpoint stays as it is.
+        InterruptionError: SIGINT or SIGTERM came; a checkpoint was saved.
         RunError: the checkpoint does not fit.
     """
     return _Run(fabric, task, folder, options, display).complete()
@@ -122,11 +121,8 @@ class _Run:
                 self._update()
                 self.at.seconds = time.perf_counter() - started
                 epoch_ended = self.at.position == 0
-                if self.plan.evaluate_every:
-                    due = self.at.update % self.plan.evaluate_every == 0
-                else:
-                    due = epoch_ended
-                if due:
+                every = self.plan.evaluate_every
+                if self.at.update % every == 0 if every else epoch_ended:
                     self._evaluate()
                 if (
                     self.stopping
@@ -137,7 +133,7 @@ class _Run:
                     self._save()
                     saved = time.perf_counter()
                 if self.stopping:
-                    raise Interruption(f"stopped at update {self.at.update:,}")
+                    raise InterruptionError(f"stopped at update {self.at.update:,}")
             result = self._finish()
         self.log.close()
         return result
@@ -155,7 +151,7 @@ class _Run:
         self.fabric.backward(step.loss)
         norm = clip_gradients(self.model.parameters(), self.plan.clip)
         if not (torch.isfinite(step.loss) and torch.isfinite(norm)):
-            raise Divergence(_diagnosis(self.model, at, rate, step.loss, norm))
+            raise DivergenceError(_diagnosis(self.model, at, rate, step.loss, norm))
         self.optimizer.step()
 
         self.carry = step.carry
@@ -201,7 +197,7 @@ class _Run:
         splits: list[Split] = ["valid", "test"]
         with self.fabric.autocast():
             judged = with_population_statistics(self.task, model, self.fabric.device)
-            results = evaluate(self.task, model, splits, ["batch", "population"], self.fabric.device)
+            results = evaluate_models(self.task, {"batch": model, "population": judged}, splits)
         best = self.at.best or {}
         facts = {"update": best.get("update"), "planned": self.plan.updates}
         checkpoint.save(self.folder.model, judged.state_dict(), facts)

@@ -68,7 +68,7 @@ def run(
 
     Raises:
         RunError: the folder or its checkpoint does not fit.
-        bnrnn.training.Divergence, bnrnn.training.Interruption: see :func:`bnrnn.training.train`.
+        bnrnn.training.DivergenceError, bnrnn.training.InterruptionError: see :func:`bnrnn.training.train`.
     """
     options = session.options
     folder.open({**described, "precision": session.precision}, session.resume)
