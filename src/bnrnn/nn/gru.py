@@ -30,9 +30,9 @@ class GRU(RecurrentLayer):
     With ``norm=None`` the layer has torch.nn.GRU's parameters and results and runs torch's own kernels. With a norm it
     keeps both biases, since :math:`b_{hh}^n` acts inside the product with the reset gate.
 
+    The arguments not named here are those of :class:`bnrnn.LSTM`; a GRU has no site ``cell`` and no projection.
+
     Args:
-        input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, norm, recurrent_dropout,
-            backend, device, dtype: as in :class:`bnrnn.LSTM`; a GRU has no site ``cell`` and no projection.
         zoneout: probability of keeping a unit's old state; in ``eval()`` the expectation.
 
     A call ``output, h_n = layer(input, hx=None, lengths=None, start_step=0)`` takes and returns the shapes of

@@ -49,8 +49,10 @@ class LSTM(RecurrentLayer):
             ``"cpu"``: the compiled kernel or an error.
         device, dtype: of the parameters.
 
-    Shapes of a call ``output, (h_n, c_n) = layer(input, hx=None, lengths=None, start_step=0)``, with D the number of
-    directions and R the projection's size or H:
+    A call is ``output, (h_n, c_n) = layer(input, hx=None, lengths=None, start_step=0)``. With D the number of directions
+    and R the projection's size or H:
+
+    Shapes:
         input: ``(T, B, I)``, ``(B, T, I)`` with ``batch_first``, ``(T, I)`` unbatched, or a PackedSequence. Integers
             without the last dimension stand for one-hot rows; their product is a look-up.
         hx: ``h_0 (layers * D, B, R)`` and ``c_0 (layers * D, B, H)``, without B if unbatched; None for zeros.

@@ -26,11 +26,10 @@ class RNN(RecurrentLayer):
     With ``norm=None`` the layer has torch.nn.RNN's parameters and results and runs torch's own kernels. With a norm it
     has one bias, ``bias_ih``.
 
+    The arguments not named here are those of :class:`bnrnn.LSTM`; an RNN has no site ``cell`` and no projection.
+
     Args:
-        input_size, hidden_size, num_layers: as in :class:`bnrnn.LSTM`.
         nonlinearity: :math:`\varphi`, ``"tanh"`` or ``"relu"``.
-        bias, batch_first, dropout, bidirectional, norm, recurrent_dropout, backend, device, dtype: as in
-            :class:`bnrnn.LSTM`; an RNN has no site ``cell`` and no projection.
         zoneout: probability of keeping a unit's old state; in ``eval()`` the expectation.
 
     A call ``output, h_n = layer(input, hx=None, lengths=None, start_step=0)`` takes and returns the shapes of
