@@ -49,8 +49,8 @@ class LSTM(RecurrentLayer):
             ``"cpu"``: the compiled kernel or an error.
         device, dtype: of the parameters.
 
-    A call is ``output, (h_n, c_n) = layer(input, hx=None, lengths=None, start_step=0)``. With D the number of directions
-    and R the projection's size or H:
+    A call is ``output, (h_n, c_n) = layer(input, hx=None, lengths=None, start_step=0)``. With D the number of
+    directions and R the projection's size or H:
 
     Shapes:
         input: ``(T, B, I)``, ``(B, T, I)`` with ``batch_first``, ``(T, I)`` unbatched, or a PackedSequence. Integers
