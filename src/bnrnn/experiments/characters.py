@@ -1,0 +1,234 @@
+"""Character-level language models: Cooijmans et al. 2017, sections 5.2 and 5.3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+import bnrnn
+from bnrnn.data.corpus import Corpus, Vocabulary
+from bnrnn.experiments.initialization import RecurrentInit, initialize
+from bnrnn.experiments.language import LAYERS, Cell, LanguageModel, State, causal_norm
+from bnrnn.experiments.norms import NormName
+from bnrnn.training import Adam, Carry, Metrics, Plan, Purpose, Statistics, Step, seed_of
+from bnrnn.training.evaluation import has_batch_statistics
+from bnrnn.training.language import Score, Sequences, Streams, pieces, shifted
+from bnrnn.training.task import Split
+
+CHUNK = 200  # steps at once where no gradient is wanted; bounds the memory of long sequences
+
+
+@dataclass(frozen=True)
+class CharacterConfig:
+    """Options of the character-level language models.
+
+    Raises:
+        ValueError: an option out of its range.
+    """
+
+    cell: Cell = "lstm"
+    """Recurrent cell."""
+    norm: NormName = "recurrent"
+    """Normalization; "recurrent" is the BN-LSTM of the paper, "none" its baseline."""
+    seed: int = 1
+    """Seed of initialisation and order."""
+    units: int = 1000
+    """Hidden units."""
+    gamma: float | None = None
+    """Initial gain of every batch normalization; None for the preset's own, 0.1 for "recurrent"."""
+    epochs: int = 20
+    """Length of the run."""
+    batch_size: int = 64
+    """Sequences in an update."""
+    length: int = 100
+    """Symbols of a sequence, one more than its predictions."""
+    carry_state: bool = False
+    """Read the text as contiguous streams and carry the state from one sequence to the next (truncated
+    back-propagation); the papers start each sequence anew."""
+    learning_rate: float = 2e-3
+    """Step size of Adam."""
+    clip: float = 1.0
+    """Largest global gradient norm."""
+    recurrent_init: RecurrentInit = "orthogonal"
+    """Initialisation of the recurrent weights."""
+    forget_bias: float = 1.0
+    """Initial bias of the LSTM's forget gate (released code); the text has none: 0."""
+    cell_shift: bool = True
+    """A learnt shift inside the baseline LSTM's output tanh, as the released code has it."""
+    selection: Literal["error", "loss"] = "error"
+    """Validation metric that chooses the model."""
+    selection_statistics: Statistics = "batch"
+    """Statistics that the metric is taken with."""
+    population_batch_size: int = 100
+    """Sequences in a batch of the pass that estimates the population statistics."""
+    evaluation_batch_size: int = 100
+    """Pieces in a batch of every evaluation."""
+    valid_pieces: int = 0
+    """Pieces of the validation part that an evaluation takes; 0: all."""
+    whole_test: bool = True
+    """Score the test part as one sequence as well, at the end; a million symbols take minutes to hours."""
+    evaluate_every: int = 0
+    """Updates between evaluations; 0: once an epoch."""
+    population_every: int = 0
+    """Updates between evaluations with population statistics as well; 0: at the end only."""
+    backend: Literal["auto", "reference", "cpu"] = "auto"
+    """Implementation of the recurrence."""
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("units", 1),
+            ("epochs", 1),
+            ("batch_size", 1),
+            ("length", 2),
+            ("population_batch_size", 1),
+            ("evaluation_batch_size", 1),
+            ("seed", 0),
+            ("valid_pieces", 0),
+            ("evaluate_every", 0),
+            ("population_every", 0),
+        ):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name in ("learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be greater than 0, got {getattr(self, name)}")
+        causal_norm(self.norm, self.gamma)
+
+    def build_model(self, vocabulary: Vocabulary) -> LanguageModel:
+        """The model with its initial parameters: orthogonal matrices, zero biases, learnt initial state."""
+        torch.manual_seed(seed_of(self.seed, Purpose.INITIALIZATION))
+        norm = causal_norm(self.norm, self.gamma)
+        if norm is None and self.cell == "lstm" and self.cell_shift:
+            norm = bnrnn.Norm(cell=bnrnn.Shift())
+        rnn = LAYERS[self.cell](len(vocabulary), self.units, norm=norm, backend=self.backend)
+        model = LanguageModel(vocabulary, rnn, learn_state=True)
+        initialize(rnn, self.recurrent_init, self.forget_bias)
+        nn.init.orthogonal_(model.readout.weight)
+        nn.init.zeros_(model.readout.bias)
+        return model
+
+
+class CharacterTask:
+    """Prediction of each next character; see :class:`bnrnn.training.Task`.
+
+    Args:
+        config: options.
+        corpus: the text.
+        test_lengths: lengths of the pieces that the test part is scored in, beside the training length.
+
+    Raises:
+        ValueError: a part of the text is too short.
+    """
+
+    def __init__(self, config: CharacterConfig, corpus: Corpus, test_lengths: tuple[int, ...] = ()) -> None:
+        self.config, self.corpus, self.seed = config, corpus, config.seed
+        self.test_lengths = test_lengths
+        if config.carry_state:
+            self.streams = Streams(corpus.train, config.batch_size, config.length - 1)
+            updates = self.streams.count
+        else:
+            self.sequences = Sequences(corpus.train, config.length, config.batch_size, config.seed)
+            updates = self.sequences.epoch_length
+        for split, part in (("validation", corpus.valid), ("test", corpus.test)):
+            if len(part) < 2 * config.length:
+                raise ValueError(
+                    f"the {split} part of {corpus.name} has {len(part):,} symbols, too few for two pieces of"
+                    f" {config.length:,}; lower length or give more text"
+                )
+        self.model = config.build_model(corpus.vocabulary)
+        self.plan = Plan(
+            updates=config.epochs * updates,
+            evaluate_every=config.evaluate_every,
+            population_every=config.population_every,
+            clip=config.clip,
+            selection=config.selection,
+            selection_statistics=config.selection_statistics,
+            headline="bits",
+        )
+        self._updates = updates
+
+    def optimizer(self) -> Adam:
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        return Adam(parameters, lr=self.config.learning_rate)
+
+    def learning_rate(self, epoch: int) -> float:
+        return self.config.learning_rate
+
+    def epoch_length(self, epoch: int) -> int:
+        return self._updates
+
+    def batch(self, epoch: int, position: int) -> tuple[Tensor, Tensor]:
+        """Inputs and targets, int64 (steps, rows)."""
+        if self.config.carry_state:
+            return self.streams.batch(position)
+        return self.sequences.batch(epoch, position)
+
+    def start(self, epoch: int) -> Carry:
+        return {}
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor], carry: Carry) -> Step:
+        tokens, targets = batch
+        state = tuple(carry.values()) or None
+        (loss, correct), state = model(tokens, targets, state)
+        metrics = {
+            "loss": loss.detach(),
+            "bits": loss.detach() / torch.log(torch.tensor(2.0)),
+            "accuracy": correct / targets.numel(),
+        }
+        kept = {name: value.detach() for name, value in zip(("h", "c"), state, strict=False)}
+        return Step(loss, metrics, kept if self.config.carry_state else {})
+
+    def evaluate(self, model: nn.Module, split: Split, statistics: Statistics) -> Metrics:
+        """Loss, bits and error on pieces of the training length, each from the initial state.
+
+        Of the test part also the bits on pieces of each length in ``test_lengths``, ``bits_{length}``, and, where
+        no batch statistics are needed, on the whole part as one sequence, ``bits_sequence``.
+        """
+        text = {"train": self.corpus.train, "valid": self.corpus.valid, "test": self.corpus.test}[split]
+        chosen = text
+        if split == "valid" and self.config.valid_pieces:
+            chosen = text[: self.config.valid_pieces * self.config.length]
+        score = score_pieces(model, chosen, self.config.length, self.config.evaluation_batch_size)
+        metrics = {"loss": score.loss, "bits": score.bits, "error": score.error, "accuracy": 1 - score.error}
+        if split == "test":
+            for length in self.test_lengths:
+                if len(text) >= 2 * length:
+                    score = score_pieces(model, text, length, self.config.evaluation_batch_size)
+                    metrics[f"bits_{length}"] = score.bits
+            if self.config.whole_test and (statistics == "population" or not has_batch_statistics(model)):
+                metrics["bits_sequence"] = score_sequence(model, text).bits
+        return metrics
+
+    def population_batches(self) -> Iterator[tuple[Tensor]]:
+        """The training part in order, in sequences of the training length."""
+        for tokens, _ in pieces(self.corpus.train, self.config.length, self.config.population_batch_size):
+            yield (tokens.long(),)
+
+
+def score_pieces(model: nn.Module, text: Tensor, length: int, batch_size: int) -> Score:
+    """Scores consecutive pieces of a text, each from the initial state; needs memory for a chunk of steps only."""
+    score = Score()
+    for tokens, targets in pieces(text, length, batch_size):
+        _score(score, model, tokens, targets)
+    return score
+
+
+def score_sequence(model: nn.Module, text: Tensor) -> Score:
+    """Scores a text as one sequence, in memory that does not grow with it."""
+    score = Score()
+    _score(score, model, *shifted(text.unsqueeze(1)))
+    return score
+
+
+def _score(score: Score, model: nn.Module, tokens: Tensor, targets: Tensor) -> None:
+    device = next(model.parameters()).device
+    state: State | None = None
+    for start in range(0, len(tokens), CHUNK):
+        x = tokens[start : start + CHUNK].long().to(device)
+        y = targets[start : start + CHUNK].long().to(device)
+        (loss, correct), state = model(x, y, state, start_step=start)
+        score.add(loss, correct, y.numel())

@@ -1,0 +1,142 @@
+"""The language model that the character and the word experiments share."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import bnrnn
+from bnrnn.data.corpus import Vocabulary
+from bnrnn.experiments.norms import NormName, norm_of
+from bnrnn.training.language import linear_cross_entropy
+
+Cell = Literal["lstm", "gru", "rnn"]
+Readout = Literal["all", "last", "none"]
+State = tuple[Tensor, ...]
+
+LAYERS = {"lstm": bnrnn.LSTM, "gru": bnrnn.GRU, "rnn": bnrnn.RNN}
+
+
+class LanguageModel(nn.Module):
+    r"""Predicts each next symbol of a text from the symbols before it.
+
+    .. math:: p(x_{t+1} \mid x_1 \ldots x_t) = \mathrm{softmax}(W_y h_t + b_y)
+
+    h_t is the output of a recurrent layer over the symbols, one-hot (a look-up in ``weight_ih``) or embedded.
+
+    Args:
+        vocabulary: the symbols; it goes with the parameters, and parameters of another one are not loaded.
+        rnn: the recurrent layers, over ``len(vocabulary)`` or the embedding's features.
+        embedding: features of a symbol's embedding, None for one-hot symbols.
+        dropout: on the embedding and on the output; the layers bring their own between them.
+        learn_state: whether a sequence without a given state starts from learnt :math:`h_0` and :math:`c_0`,
+            initially zero, instead of zeros.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        rnn: bnrnn.LSTM | bnrnn.GRU | bnrnn.RNN,
+        embedding: int | None = None,
+        dropout: float = 0.0,
+        learn_state: bool = False,
+    ) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.rnn = rnn
+        self.embedding = None if embedding is None else nn.Embedding(len(vocabulary), embedding)
+        self.dropout = dropout
+        self.readout = nn.Linear(rnn.hidden_size, len(vocabulary))
+        names = ("h0", "c0") if isinstance(rnn, bnrnn.LSTM) else ("h0",)
+        shape = (rnn.num_layers, rnn.hidden_size)
+        self.initial = nn.ParameterDict(
+            {name: nn.Parameter(torch.zeros(shape), requires_grad=learn_state) for name in names}
+        )
+
+    def forward(
+        self,
+        tokens: Tensor,
+        targets: Tensor | None = None,
+        state: State | None = None,
+        start_step: int = 0,
+        window: int | None = None,
+        readout: Readout = "all",
+    ) -> tuple[tuple[Tensor, Tensor] | Tensor | None, State]:
+        """Reads symbols and predicts the next ones.
+
+        Args:
+            tokens: int64 (T, B).
+            targets: int64 (T, B), the symbol after each.
+            state: what an earlier call returned, to go on from there.
+            start_step: how many steps came before; it selects the statistics of a normalized layer.
+            window: read so many steps at a time, each time with the statistics from ``start_step`` on.
+            readout: logits to make where there are no targets.
+
+        Returns:
+            With targets their mean cross-entropy in nats and the number of right predictions; without,
+            the logits (T, B, V), those of the last step (B, V), or None. Then the state after the last step.
+        """
+        state = self.start(tokens.shape[1]) if state is None else state
+        outputs = []
+        for part in tokens.split(window or len(tokens)):
+            x = part
+            if self.embedding is not None:
+                x = F.dropout(self.embedding(part), self.dropout, self.training)
+            hx = state if len(state) > 1 else state[0]
+            output, state = self.rnn(x, hx, start_step=start_step)
+            state = state if isinstance(state, tuple) else (state,)
+            if readout != "none" or targets is not None:
+                outputs.append(F.dropout(output, self.dropout, self.training))
+        if targets is not None:
+            hidden = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
+            return linear_cross_entropy(hidden, self.readout.weight, self.readout.bias, targets), state
+        if readout == "none":
+            return None, state
+        if readout == "last":
+            return self.readout(outputs[-1][-1]), state
+        return self.readout(torch.cat(outputs) if len(outputs) > 1 else outputs[0]), state
+
+    def start(self, rows: int) -> State:
+        """The state before the first symbol, for so many sequences."""
+        return tuple(value.unsqueeze(1).expand(-1, rows, -1).contiguous() for value in self.initial.values())
+
+    def get_extra_state(self) -> Tensor:
+        """The vocabulary as UTF-8 bytes of JSON, so that a checkpoint says what its indices mean."""
+        content = json.dumps([self.vocabulary.symbols, self.vocabulary.unknown])
+        return torch.frombuffer(bytearray(content.encode()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        found = vocabulary_of(state)
+        if found != self.vocabulary:
+            strange = sorted(set(found.symbols) ^ set(self.vocabulary.symbols))[:5]
+            raise RuntimeError(
+                f"its vocabulary of {len(found)} symbols is not the text's of {len(self.vocabulary)}"
+                + (f"; {', '.join(map(repr, strange))} are in one only" if strange else "; the order differs")
+            )
+
+
+VOCABULARY_KEY = "_extra_state"
+
+
+def vocabulary_of(state: Tensor) -> Vocabulary:
+    """The vocabulary that :meth:`LanguageModel.get_extra_state` wrote."""
+    symbols, unknown = json.loads(bytes(state.tolist()).decode())
+    return Vocabulary(tuple(symbols), unknown)
+
+
+def causal_norm(name: NormName, gamma: float | None) -> bnrnn.Norm | None:
+    """The normalization of a name, for a language model.
+
+    Raises:
+        ValueError: it takes statistics over time, which lets a model see the symbols it is to predict.
+    """
+    if name in ("input-sequence", "sequence-input"):
+        raise ValueError(
+            f"norm must not be {name!r} for a language model: its statistics look ahead in time and would show it"
+            " the symbols it is to predict; take 'recurrent' or 'input-frame'"
+        )
+    return norm_of(name, gamma)
