@@ -12,9 +12,11 @@ import torch
 from lightning_fabric import Fabric
 from rich.console import Console
 
+from bnrnn.training import checkpoint
 from bnrnn.training.checkpoint import RunError
 from bnrnn.training.display import Display
 from bnrnn.training.environment import environment
+from bnrnn.training.evaluation import evaluate
 from bnrnn.training.folder import RunFolder
 from bnrnn.training.loop import Options, train
 from bnrnn.training.task import Task
@@ -36,6 +38,9 @@ class Session:
     """Longest time between two checkpoints; one is saved at each epoch's end as well."""
     precision: Precision = "32-true"
     """Number format."""
+    matmul: Literal["highest", "high", "medium"] = "highest"
+    """Least accuracy of 32-bit products, as torch.set_float32_matmul_precision has it. On CPUs without bfloat16
+    matrix units "medium" still computes them in 32 bits, by oneDNN instead of MKL, which can be twice as fast."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute."""
     threads: int | None = None
@@ -71,8 +76,9 @@ def run(
         bnrnn.training.DivergenceError, bnrnn.training.InterruptionError: see :func:`bnrnn.training.train`.
     """
     options = session.options
-    folder.open({**described, "precision": session.precision}, session.resume)
+    folder.open({**described, "precision": session.precision, "matmul": session.matmul}, session.resume)
     try:
+        torch.set_float32_matmul_precision(session.matmul)
         if session.threads is not None:
             torch.set_num_threads(session.threads)
         fabric = Fabric(
@@ -89,13 +95,42 @@ def run(
         folder.close()
 
 
+def evaluate_run(
+    build: Callable[[], Task], folder: RunFolder, precision: Precision, which: Literal["best", "last"], device: str
+) -> dict[str, Any]:
+    """Evaluates a run's model on the validation and test parts with both statistics.
+
+    The numbers are returned and written to ``evaluation.json`` in the folder.
+
+    Raises:
+        RunError: the folder has no checkpoint, or it does not fit.
+    """
+    if not folder.checkpoint.exists():
+        raise RunError(f"{folder.path} has no checkpoint to evaluate; train it with bnrnn run")
+    fabric = Fabric(accelerator=device, devices=1, precision=precision)
+    tensors, facts = checkpoint.load(folder.checkpoint)
+    task = build()
+    model = fabric.setup_module(task.model)
+    try:
+        task.model.load_state_dict(checkpoint.below("best" if which == "best" else "model", tensors))
+    except RuntimeError as error:
+        raise RunError(f"{folder.checkpoint} does not fit the run's config: {error}") from error
+    model.eval()
+    with fabric.autocast():
+        evaluation = evaluate(task, task.model, ["valid", "test"], ["batch", "population"], fabric.device)
+    update = facts["best"]["update"] if which == "best" else facts["update"]
+    record = {"model": which, "update": update, "evaluation": evaluation}
+    folder.write_json(folder.path / "evaluation.json", record)
+    return record
+
+
 def _facts(session: Session) -> dict[str, Any]:
-    kept = ("max_updates", "precision")
+    kept = ("max_updates", "precision", "matmul")
     return {name: value for name, value in dataclasses.asdict(session).items() if name in kept}
 
 
 def _loggers(folder: RunFolder) -> list[Any]:
-    from lightning_fabric.loggers import TensorBoardLogger
+    from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
     try:
         return [TensorBoardLogger(folder.path, name="tensorboard", version="")]
