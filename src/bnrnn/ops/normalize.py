@@ -77,7 +77,7 @@ def normalize_input(
 ) -> tuple[Float[Tensor, "T B n"], tuple[Tensor, Tensor] | None]:
     """Normalize the input products of all steps at once.
 
-    Rows beyond ``batch_sizes[t]`` must hold zeros; they enter no statistic.
+    Rows beyond ``batch_sizes[t]`` enter no statistic: where ``x`` is integers even zeros have a product.
 
     Returns:
         The normalized products and the statistics taken, ``(T, n)`` or ``(1, n)``, None where none were.
@@ -97,6 +97,7 @@ def normalize_input(
 
     rows = batch_sizes.to(wx.device)
     valid = (torch.arange(wx.shape[1], device=wx.device) < rows.unsqueeze(1)).unsqueeze(-1)
+    wx = wx.masked_fill(~valid, 0)
     if site.kind == "sequence":
         n = rows.sum()
         mean = wx.sum((0, 1), keepdim=True) / n
