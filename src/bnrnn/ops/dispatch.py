@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 Backend = Literal["auto", "reference", "cpu"]
 BACKENDS: tuple[str, ...] = get_args(Backend)
 
 
+@runtime_checkable
 class Kernel(Protocol):
     """A compiled implementation of one cell."""
 
