@@ -1,0 +1,85 @@
+"""Builds the CPU kernels ahead of time where a C++ compiler and torch are at hand; installs without them elsewhere.
+
+The shared object uses torch's stable ABI and nothing of Python, so one build serves every torch from 2.10 on. It is
+built in the environment that runs this file: pip install --no-build-isolation.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+SOURCES = Path("src/bnrnn/csrc")
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+COMMON_FLAGS = ["-O3", "-std=c++17", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-Wall"]
+ISA_FLAGS = {
+    "isa_baseline.cpp": [],
+    "isa_avx2.cpp": ["-mavx2", "-mfma"],
+    "isa_avx512.cpp": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
+}
+
+
+class BuildKernels(build_ext):
+    """Compiles each instruction set's file with its own flags; a failure leaves the package without kernels."""
+
+    def build_extensions(self) -> None:
+        try:
+            import torch
+            from torch.utils.cpp_extension import include_paths, library_paths
+        except ImportError:
+            self._without("torch is not installed in the build environment (use pip install --no-build-isolation)")
+            return
+        if sys.platform == "win32":
+            self._without("only GCC and Clang are supported")
+            return
+        for extension in self.extensions:
+            extension.include_dirs += include_paths()
+            extension.library_dirs += library_paths()
+            extension.libraries.append("torch_cpu")
+            if torch.compiled_with_cxx11_abi() and sys.platform == "linux":
+                extension.extra_compile_args.append("-D_GLIBCXX_USE_CXX11_ABI=1")
+        compile_one = self.compiler._compile
+
+        def with_isa_flags(obj: str, src: str, ext: str, cc_args: list[str], extra: list[str], pp: list[str]) -> None:
+            compile_one(obj, src, ext, cc_args, [*extra, *ISA_FLAGS.get(Path(src).name, [])], pp)
+
+        self.compiler._compile = with_isa_flags
+        super().build_extensions()
+
+    def build_extension(self, ext: Extension) -> None:
+        try:
+            super().build_extension(ext)
+        except Exception as error:  # whatever a missing or unfit compiler raises
+            self._without(str(error))
+
+    def _without(self, reason: str) -> None:
+        print(f"bnrnn: installing without CPU kernels: {reason}", file=sys.stderr)
+
+    def get_ext_filename(self, fullname: str) -> str:
+        return str(Path(*fullname.split(".")).with_suffix(".so"))
+
+
+setup(
+    ext_modules=[
+        Extension(
+            "bnrnn._kernels",
+            sources=[
+                str(SOURCES / name)
+                for name in ["library.cpp", "isa_baseline.cpp", *(["isa_avx2.cpp", "isa_avx512.cpp"] if X86 else [])]
+            ],
+            depends=[str(path) for path in sorted(SOURCES.glob("*.h"))],
+            define_macros=[
+                ("TORCH_TARGET_VERSION", "0x020a000000000000"),
+                *([("BNRNN_X86", None)] if X86 else []),
+            ],
+            extra_compile_args=COMMON_FLAGS,
+            language="c++",
+            optional=True,
+        )
+    ],
+    cmdclass={"build_ext": BuildKernels},
+)

@@ -1,0 +1,32 @@
+// One instruction set's kernels. The including file says which:
+//   BNRNN_ISA               a name
+//   BNRNN_VECTOR_BYTES      width of a vector
+//   BNRNN_VECTOR_REGISTERS  how many there are
+// All code sits in an unnamed namespace. Were it shared, the linker might keep one instruction set's copy of a
+// function for all; for the same reason nothing of the standard library's templates is used here.
+#include <sched.h>
+
+#include <cstdint>
+
+#include "problem.h"
+
+namespace bnrnn {
+namespace {
+#include "simd.h"
+#include "product.h"
+#include "statistics.h"
+#include "recurrence.h"
+#include "lstm.h"
+
+template <typename T>
+constexpr Cells<T> cells() {
+    return {Entry<T, Lstm>::cell(), Entry<T, Lstm>::cell(), Entry<T, Lstm>::cell()};
+}
+}  // namespace
+
+#define BNRNN_JOIN(a, b) a##b
+#define BNRNN_NAME(isa) BNRNN_JOIN(isa, _kernels)
+#define BNRNN_QUOTE(isa) BNRNN_QUOTED(isa)
+#define BNRNN_QUOTED(isa) #isa
+const Kernels BNRNN_NAME(BNRNN_ISA) = {BNRNN_QUOTE(BNRNN_ISA), BNRNN_VECTOR_BYTES, cells<float>(), cells<double>()};
+}  // namespace bnrnn

@@ -1,0 +1,650 @@
+// The recurrence over time that all cells share.
+//
+// Units are cut into blocks as wide as a vector. One block and the whole batch is self-contained: its gates, their
+// means and variances, the cell's normalization and its part of the new state need nothing of other blocks. So each
+// worker owns a range of blocks and does, for every step, its part of the recurrent product and then that one pass;
+// workers meet once a step. Slabs are [block][step][row][gate][lane].
+//
+// Going back, a worker first turns the gradient of its blocks' states into that of their pre-activations; after the
+// meeting it multiplies those of all blocks with its own columns of the weights. Weight gradients are summed over a
+// chunk of steps at a time, each worker for the rows of its own blocks.
+
+inline void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield");
+#endif
+}
+
+inline void meet(Barrier& barrier) {
+    if (barrier.workers == 1) return;
+    const int phase = __atomic_load_n(&barrier.phase, __ATOMIC_ACQUIRE);
+    if (__atomic_add_fetch(&barrier.arrived, 1, __ATOMIC_ACQ_REL) == barrier.workers) {
+        __atomic_store_n(&barrier.arrived, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&barrier.phase, phase + 1, __ATOMIC_RELEASE);
+        return;
+    }
+    for (int spins = 0; __atomic_load_n(&barrier.phase, __ATOMIC_ACQUIRE) == phase; ++spins) {
+        if (spins < 4096)
+            pause();
+        else
+            sched_yield();  // another worker may be waiting for this core
+    }
+}
+
+inline std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+
+// Hands out pieces of one allocation; without one it only measures.
+class Scratch {
+public:
+    explicit Scratch(void* base, std::int64_t alignment = 64) : base_(static_cast<char*>(base)), alignment_(alignment) {}
+
+    template <typename T>
+    T* take(std::int64_t count) {
+        char* p = base_ ? base_ + used_ : nullptr;
+        used_ += (count * static_cast<std::int64_t>(sizeof(T)) + alignment_ - 1) / alignment_ * alignment_;
+        return reinterpret_cast<T*>(p);
+    }
+
+    std::int64_t used() const { return used_; }
+
+private:
+    char* base_;
+    std::int64_t alignment_, used_ = 0;
+};
+
+// Sizes that follow from a problem, and its slabs.
+template <typename T, int G>
+struct Plan {
+    static constexpr int L = Lanes<T>::count;
+    static constexpr std::int64_t width = G * L;
+
+    const Problem<T>& p;
+    std::int64_t blocks, stride, chunk;
+    bool separate;    // W_hh h and W_ih x are kept apart
+    bool keep_input;  // W_ih x is kept for the backward pass, not computed again
+    bool raw_state;   // the state is also kept without the recurrent mask
+    bool sequence;    // statistics of the input product are taken over all steps
+    bool has_cell;
+
+    Plan(const Problem<T>& problem, bool always_separate, bool needs_previous_state, bool has_cell_)
+        : p(problem), has_cell(has_cell_) {
+        blocks = (p.units + L - 1) / L;
+        stride = blocks * L;
+        if (stride * sizeof(T) % 2048 == 0) stride += L;  // rows 4 KiB apart would share few cache sets
+        const std::int64_t rows_at_once = 512;
+        chunk = p.batch * 2 > rows_at_once ? 2 : rows_at_once / p.batch;
+        chunk = least(chunk, p.steps < 2 ? 2 : p.steps);
+        separate = always_separate || normalizes(p.input) || normalizes(p.recurrent);
+        sequence = p.input.kind == Kind::sequence && p.input.own_statistics;
+        keep_input = separate && ((!p.index && p.inputs > 32) || sequence);
+        raw_state = p.mask && (needs_previous_state || p.zoneout_h);
+    }
+
+    std::int64_t rows(std::int64_t t) const {
+        if (t >= p.steps) return 0;
+        return p.batch_sizes ? p.batch_sizes[t] : p.batch;
+    }
+    std::int64_t first(int worker, int workers) const { return blocks * worker / workers; }
+    int lanes(std::int64_t block) const { return static_cast<int>(least(L, p.units - block * L)); }
+
+    template <int N>
+    SiteBlock<T, N> at(const Site<T>& site, std::int64_t block) const {
+        return {site, block * L, p.units, lanes(block)};
+    }
+};
+
+template <typename T, int G>
+struct Slabs {
+    const Plan<T, G>& m;
+    T *state, *raw, *cell = nullptr, *recurrent, *input = nullptr;
+    std::int64_t state_ring, step_ring, input_ring;
+
+    // With `keep`, room for all steps; without, for those in use.
+    Slabs(const Plan<T, G>& plan, Scratch& keep, Scratch& scratch, bool kept) : m(plan) {
+        const auto& p = m.p;
+        state_ring = kept ? p.steps + 1 : 2;
+        step_ring = kept ? p.steps : m.chunk;
+        input_ring = (kept && m.keep_input) || m.sequence ? p.steps : m.chunk;
+        state = keep.template take<T>(state_ring * p.batch * m.stride);
+        raw = m.raw_state ? keep.template take<T>(state_ring * p.batch * m.stride) : state;
+        if (m.has_cell) cell = keep.template take<T>(m.blocks * state_ring * p.batch * m.L);
+        recurrent = keep.template take<T>(m.blocks * step_ring * p.batch * m.width);
+        if (m.separate) {
+            auto& place = kept && m.keep_input ? keep : scratch;
+            input = place.template take<T>(m.blocks * input_ring * p.batch * m.width);
+        }
+    }
+
+    T* states(std::int64_t t) const { return state + t % state_ring * m.p.batch * m.stride; }
+    T* raw_states(std::int64_t t) const { return raw + t % state_ring * m.p.batch * m.stride; }
+    T* cells(std::int64_t block, std::int64_t t) const {
+        return cell + (block * state_ring + t % state_ring) * m.p.batch * m.L;
+    }
+    T* recurrents(std::int64_t block, std::int64_t t) const {
+        return recurrent + (block * step_ring + t % step_ring) * m.p.batch * m.width;
+    }
+    T* inputs(std::int64_t block, std::int64_t t) const {
+        return input + (block * input_ring + t % input_ring) * m.p.batch * m.width;
+    }
+};
+
+// Rows of a weight (G * units, depth) that belong to one block, as a panel [k][gate][lane].
+template <typename T, int G>
+inline void pack_rows(const Plan<T, G>& m, const T* weight, std::int64_t depth, std::int64_t block, T* panel) {
+    const int lanes = m.lanes(block);
+    for (std::int64_t k0 = 0; k0 < depth; k0 += 64) {
+        const std::int64_t k1 = least(k0 + 64, depth);
+        for (int q = 0; q < G; ++q)
+            for (int l = 0; l < m.L; ++l) {
+                const T* row = l < lanes ? weight + (q * m.p.units + block * m.L + l) * depth : nullptr;
+                for (std::int64_t k = k0; k < k1; ++k) panel[k * m.width + q * m.L + l] = row ? row[k] : T(0);
+            }
+    }
+}
+
+template <typename T, int G>
+inline void unpack_rows(const Plan<T, G>& m, const T* panel, std::int64_t depth, std::int64_t block, T* weight) {
+    const int lanes = m.lanes(block);
+    for (std::int64_t k0 = 0; k0 < depth; k0 += 64) {
+        const std::int64_t k1 = least(k0 + 64, depth);
+        for (int q = 0; q < G; ++q)
+            for (int l = 0; l < lanes; ++l) {
+                T* row = weight + (q * m.p.units + block * m.L + l) * depth;
+                for (std::int64_t k = k0; k < k1; ++k) row[k] = panel[k * m.width + q * m.L + l];
+            }
+    }
+}
+
+// Columns [column, column + vectors * L) of a weight (G * units, depth), as a panel [block][gate][lane][column].
+template <typename T, int G>
+inline void pack_columns(const Plan<T, G>& m, const T* weight, std::int64_t depth, std::int64_t column, int vectors,
+                         T* panel) {
+    for (std::int64_t block = 0; block < m.blocks; ++block)
+        for (int q = 0; q < G; ++q)
+            for (int l = 0; l < m.L; ++l)
+                for (int v = 0; v < vectors; ++v, panel += m.L) {
+                    const std::int64_t c = column + v * m.L;
+                    const int lanes = static_cast<int>(least(m.L, depth - c));
+                    const bool there = l < m.lanes(block) && lanes > 0;
+                    store(panel,
+                          there ? load(weight + (q * m.p.units + block * m.L + l) * depth + c, lanes) : Vec<T>{});
+                }
+}
+
+// W_ih x of one block, for `count` steps.
+template <typename T, int G>
+inline void input_product(const Plan<T, G>& m, const T* panel, std::int64_t t, std::int64_t count, T* out) {
+    const auto& p = m.p;
+    const std::int64_t rows = count * p.batch;
+    if (p.index) {
+        const std::int64_t* index = p.index + t * p.batch;
+        for (std::int64_t r = 0; r < rows; ++r)
+            for (int q = 0; q < G; ++q)
+                store(out + r * m.width + q * m.L, load(panel + index[r] * m.width + q * m.L));
+        return;
+    }
+    const Operand<T> x{p.x + t * p.batch * p.inputs, p.inputs, 1, p.inputs};
+    product<T, G>(rows, x, panel, {out, m.width, m.L}, false);
+}
+
+template <typename T, int G>
+inline void sequence_statistics(const Plan<T, G>& m, std::int64_t block, const T* x) {
+    const auto& p = m.p;
+    std::int64_t n = 0;
+    Vec<T> mean[G] = {}, var[G] = {};
+    const auto over_rows = [&](auto&& body) {
+        for (std::int64_t t = 0; t < p.steps; ++t)
+            for (std::int64_t r = 0; r < m.rows(t); ++r)
+                for (int q = 0; q < G; ++q)
+                    body(q, load(x + (t * p.batch + r) * m.width + q * m.L));
+    };
+    for (std::int64_t t = 0; t < p.steps; ++t) n += m.rows(t);
+    // Sums over many rows: a step's own sum first keeps float32 exact enough.
+    for (std::int64_t t = 0; t < p.steps; ++t) {
+        Vec<T> sum[G] = {};
+        for (std::int64_t r = 0; r < m.rows(t); ++r)
+            for (int q = 0; q < G; ++q) sum[q] += load(x + (t * p.batch + r) * m.width + q * m.L);
+        for (int q = 0; q < G; ++q) mean[q] += sum[q];
+    }
+    for (int q = 0; q < G; ++q) mean[q] /= static_cast<T>(n);
+    over_rows([&](int q, Vec<T> v) {
+        const Vec<T> d = v - mean[q];
+        var[q] += d * d;
+    });
+    for (int q = 0; q < G; ++q) var[q] /= static_cast<T>(n);
+    m.template at<G>(p.input, block).write(0, mean, var);
+}
+
+template <typename T, typename C>
+struct Forward {
+    static constexpr int G = C::gates;
+    static constexpr int L = Lanes<T>::count;
+
+    const Problem<T>& p;
+    Plan<T, G> m;
+    Scratch keep, scratch;
+    Slabs<T, G> slabs;
+    T *panel_h, *panel_x, *work;
+
+    explicit Forward(const Problem<T>& problem)
+        : p(problem),
+          m(problem, C::always_separate, C::needs_previous_state, C::has_cell),
+          keep(problem.saved, BNRNN_VECTOR_BYTES),
+          scratch(problem.scratch),
+          slabs(m, problem.saved ? keep : scratch, scratch, problem.saved != nullptr) {
+        panel_h = scratch.take<T>(m.blocks * p.units * m.width);
+        panel_x = scratch.take<T>(m.blocks * p.inputs * m.width);
+        work = scratch.take<T>(m.blocks * C::forward_work * p.batch * L);
+    }
+
+    T* panel_h_of(std::int64_t block) const { return panel_h + block * p.units * m.width; }
+    T* panel_x_of(std::int64_t block) const { return panel_x + block * p.inputs * m.width; }
+    void work_at(std::int64_t block) { work += block * C::forward_work * p.batch * L; }
+
+    void write_state(std::int64_t t, std::int64_t block, std::int64_t r, Vec<T> h) const {
+        const std::int64_t at = r * m.stride + block * L;
+        if (m.raw_state) store(slabs.raw_states(t) + at, h);
+        if (p.mask) h *= load(p.mask + r * p.units + block * L, m.lanes(block));
+        store(slabs.states(t) + at, h);
+    }
+
+    // Zeros beyond the valid rows, and final states of the rows that end here.
+    void finish_step(std::int64_t t, std::int64_t block, std::int64_t n) const {
+        const int lanes = m.lanes(block);
+        T* out = p.output + t * p.batch * p.units + block * L;
+        for (std::int64_t r = n; r < p.batch; ++r) store(out + r * p.units, Vec<T>{}, lanes);
+        for (std::int64_t r = m.rows(t + 1); r < n; ++r) {
+            store(p.h_n + r * p.units + block * L, load(out + r * p.units, lanes), lanes);
+            if (C::has_cell)
+                store(p.c_n + r * p.units + block * L, load(slabs.cells(block, t + 1) + r * L), lanes);
+        }
+    }
+
+    void start(std::int64_t block) const {
+        const int lanes = m.lanes(block);
+        pack_rows<T, G>(m, p.weight_hh, p.units, block, panel_h_of(block));
+        pack_rows<T, G>(m, p.weight_ih, p.inputs, block, panel_x_of(block));
+        for (std::int64_t r = 0; r < p.batch; ++r) {
+            const std::int64_t at = r * p.units + block * L;
+            const Vec<T> h = load(p.h0 + at, lanes);
+            write_state(0, block, r, h);
+            if (C::has_cell) store(slabs.cells(block, 0) + r * L, load(p.c0 + at, lanes));
+            if (r >= m.rows(0)) {
+                store(p.h_n + at, h, lanes);
+                if (C::has_cell) store(p.c_n + at, load(p.c0 + at, lanes), lanes);
+            }
+        }
+        if (m.sequence) {
+            input_product<T, G>(m, panel_x_of(block), 0, p.steps, slabs.inputs(block, 0));
+            sequence_statistics<T, G>(m, block, slabs.inputs(block, 0));
+        }
+    }
+
+    void run(int worker, Barrier& barrier) {
+        const std::int64_t begin = m.first(worker, barrier.workers), end = m.first(worker + 1, barrier.workers);
+        work_at(begin);
+        for (std::int64_t block = begin; block < end; ++block) start(block);
+        for (std::int64_t t = 0; t < p.steps; ++t) {
+            const std::int64_t n = m.rows(t);
+            if (t % m.chunk == 0 && !m.sequence)
+                for (std::int64_t block = begin; block < end; ++block)
+                    input_product<T, G>(m, panel_x_of(block), t, least(m.chunk, p.steps - t),
+                                        m.separate ? slabs.inputs(block, t) : slabs.recurrents(block, t));
+            meet(barrier);
+            const Operand<T> h{slabs.states(t), m.stride, 1, p.units};
+            for (std::int64_t block = begin; block < end; ++block) {
+                product<T, G>(n, h, panel_h_of(block), {slabs.recurrents(block, t), m.width, L}, !m.separate);
+                C::forward(*this, t, block, n);
+                finish_step(t, block, n);
+            }
+        }
+    }
+};
+
+template <typename T, typename C>
+struct Backward {
+    static constexpr int G = C::gates;
+    static constexpr int L = Lanes<T>::count;
+
+    const Problem<T>& p;
+    Plan<T, G> m;
+    Scratch keep, scratch;
+    Slabs<T, G> slabs;
+    T *panel_x = nullptr, *columns_h, *columns_x = nullptr;
+    T *grad_h, *grad_c = nullptr, *through_mask = nullptr;
+    T *grad_recurrent, *grad_input;
+    std::int64_t input_ring;
+    T *sum_h, *sum_x, *sum_sites, *sum_bias, *work;
+    int x_vectors, x_groups;
+
+    static constexpr int site_width = 3 * G + 2;  // gamma of the three sums, gamma and beta of the cell
+
+    explicit Backward(const Problem<T>& problem)
+        : p(problem),
+          m(problem, C::always_separate, C::needs_previous_state, C::has_cell),
+          keep(problem.saved, BNRNN_VECTOR_BYTES),
+          scratch(problem.scratch),
+          slabs(m, keep, scratch, true) {
+        const std::int64_t block_rows = m.blocks * p.batch;
+        columns_h = scratch.take<T>(m.blocks * m.width * m.blocks * L);
+        if (m.separate && !m.keep_input) panel_x = scratch.take<T>(m.blocks * p.inputs * m.width);
+        x_vectors = static_cast<int>((p.inputs + L - 1) / L);
+        x_groups = (x_vectors + 3) / 4;
+        if (p.grad_x) columns_x = scratch.take<T>(m.blocks * m.width * x_vectors * L);
+        grad_h = scratch.take<T>(block_rows * L);
+        if (C::has_cell) grad_c = scratch.take<T>(block_rows * L);
+        if (p.mask) through_mask = scratch.take<T>(block_rows * L);
+        grad_recurrent = scratch.take<T>(block_rows * m.chunk * m.width);
+        input_ring = m.sequence ? p.steps : m.chunk;
+        grad_input = m.separate ? scratch.take<T>(block_rows * input_ring * m.width) : grad_recurrent;
+        sum_h = scratch.take<T>(m.blocks * p.units * m.width);
+        sum_x = scratch.take<T>(m.blocks * p.inputs * m.width);
+        sum_sites = scratch.take<T>(m.blocks * site_width * L);
+        sum_bias = scratch.take<T>(m.blocks * (G + 1) * L);
+        work = scratch.take<T>(m.blocks * C::backward_work * p.batch * L);
+    }
+
+    T* grads_h(std::int64_t block) const { return grad_h + block * p.batch * L; }
+    T* grads_c(std::int64_t block) const { return grad_c + block * p.batch * L; }
+    T* grads_recurrent(std::int64_t block, std::int64_t t) const {
+        return grad_recurrent + (block * m.chunk + t % m.chunk) * p.batch * m.width;
+    }
+    T* grads_input(std::int64_t block, std::int64_t t) const {
+        return grad_input + (block * input_ring + t % input_ring) * p.batch * m.width;
+    }
+    void work_at(std::int64_t block) { work += block * C::backward_work * p.batch * L; }
+    T* site_sums(std::int64_t block) const { return sum_sites + block * site_width * L; }
+    T* input_gamma(std::int64_t block) const { return site_sums(block); }
+    T* recurrent_gamma(std::int64_t block) const { return site_sums(block) + G * L; }
+    T* summed_gamma(std::int64_t block) const { return site_sums(block) + 2 * G * L; }
+    T* cell_gamma(std::int64_t block) const { return site_sums(block) + 3 * G * L; }
+    T* cell_beta(std::int64_t block) const { return site_sums(block) + (3 * G + 1) * L; }
+    T* bias(std::int64_t block) const { return sum_bias + block * (G + 1) * L; }
+
+    // The state's gradient gets a part that does not pass the weights, so the product adds to it.
+    bool adds_to_state() const { return C::needs_previous_state || p.zoneout_h; }
+
+    void start(std::int64_t block) const {
+        for (std::int64_t i = 0; i < site_width * L; ++i) site_sums(block)[i] = 0;
+        for (std::int64_t i = 0; i < (G + 1) * L; ++i) bias(block)[i] = 0;
+        for (std::int64_t i = 0; i < p.units * m.width; ++i) sum_h[block * p.units * m.width + i] = 0;
+        for (std::int64_t i = 0; i < p.inputs * m.width; ++i) sum_x[block * p.inputs * m.width + i] = 0;
+        if (panel_x) pack_rows<T, G>(m, p.weight_ih, p.inputs, block, panel_x + block * p.inputs * m.width);
+        receive_final(block, m.rows(0), p.batch);
+    }
+
+    // Rows whose last valid step is at hand take up the gradient of their final state.
+    void receive_final(std::int64_t block, std::int64_t from, std::int64_t to) const {
+        const int lanes = m.lanes(block);
+        for (std::int64_t r = from; r < to; ++r) {
+            const std::int64_t at = r * p.units + block * L;
+            store(grads_h(block) + r * L, p.grad_h_n ? load(p.grad_h_n + at, lanes) : Vec<T>{});
+            if (C::has_cell)
+                store(grads_c(block) + r * L, p.grad_c_n ? load(p.grad_c_n + at, lanes) : Vec<T>{});
+        }
+    }
+
+    Vec<T> state_gradient(std::int64_t t, std::int64_t block, std::int64_t r) const {
+        Vec<T> d = load(grads_h(block) + r * L);
+        if (p.grad_output)
+            d += load(p.grad_output + (t * p.batch + r) * p.units + block * L, m.lanes(block));
+        return d;
+    }
+
+    void state_product(std::int64_t t, std::int64_t n, std::int64_t begin, std::int64_t end) const {
+        const Operand<T> a{grads_recurrent(0, t), m.width, 1, m.width, m.blocks, m.chunk * p.batch * m.width};
+        for (std::int64_t block = begin; block < end; block += 4) {
+            const int vectors = static_cast<int>(least(4, end - block));
+            const T* panel = columns_h + block * L * m.blocks * m.width;
+            T* target = (p.mask ? through_mask : grad_h) + block * p.batch * L;
+            product<T>(vectors, n, a, panel, {target, L, p.batch * L}, !p.mask && adds_to_state());
+        }
+        if (!p.mask) return;
+        for (std::int64_t block = begin; block < end; ++block)
+            for (std::int64_t r = 0; r < n; ++r) {
+                const Vec<T> d = load(through_mask + (block * p.batch + r) * L) *
+                                 load(p.mask + r * p.units + block * L, m.lanes(block));
+                T* to = grads_h(block) + r * L;
+                store(to, adds_to_state() ? load(to) + d : d);
+            }
+    }
+
+    // Sums of products over the rows of steps [t, end) for one block: sum[k][gate][lane] += operand[k] * grad.
+    void weight_product(const T* operand, std::int64_t operand_stride, std::int64_t depth, const T* grad,
+                        std::int64_t t, std::int64_t end, T* sum) const {
+        while (t < end) {
+            std::int64_t n = m.rows(t), next = t + 1;
+            if (n == p.batch)
+                while (next < end && m.rows(next) == p.batch) ++next;
+            const std::int64_t depth_rows = n * (next - t);
+            const Operand<T> a{operand, 1, operand_stride, depth_rows};
+            if (depth_rows) product<T, G>(depth, a, grad, {sum, m.width, L}, true);
+            operand += (next - t) * p.batch * operand_stride;
+            grad += (next - t) * p.batch * m.width;
+            t = next;
+        }
+    }
+
+    void input_weights(std::int64_t block, std::int64_t t, std::int64_t end) const {
+        T* sum = sum_x + block * p.inputs * m.width;
+        if (!p.index) {
+            weight_product(p.x + t * p.batch * p.inputs, p.inputs, p.inputs, grads_input(block, t), t, end, sum);
+            return;
+        }
+        for (; t < end; ++t)
+            for (std::int64_t r = 0; r < m.rows(t); ++r) {
+                T* row = sum + p.index[t * p.batch + r] * m.width;
+                const T* d = grads_input(block, t) + r * m.width;
+                for (int q = 0; q < G; ++q) store(row + q * L, load(row + q * L) + load(d + q * L));
+            }
+    }
+
+    // Gradient of x for steps [t, end): (group of columns, step) pairs are shared out evenly.
+    void input_gradient(std::int64_t t, std::int64_t end, int worker, int workers) const {
+        const std::int64_t count = end - t, tasks = count * x_groups;
+        for (std::int64_t task = tasks * worker / workers; task < tasks * (worker + 1) / workers; ++task) {
+            const std::int64_t group = task / count, s = t + task % count, n = m.rows(s), column = group * 4 * L;
+            const int vectors = static_cast<int>(least(4, x_vectors - group * 4));
+            const Operand<T> a{grads_input(0, s), m.width, 1, m.width, m.blocks, input_ring * p.batch * m.width};
+            const T* panel = columns_x + column * m.blocks * m.width;
+            T* out = p.grad_x + s * p.batch * p.inputs + column;
+            const std::int64_t columns = least(p.inputs - column, vectors * L);
+            if (columns == vectors * L) {
+                product<T>(vectors, n, a, panel, {out, p.inputs, L}, false);
+            } else {
+                constexpr std::int64_t some = 4 * max_rows;
+                T tail[some * 4 * L];
+                for (std::int64_t from = 0; from < n; from += some) {
+                    const std::int64_t count = least(some, n - from);
+                    Operand<T> rows = a;
+                    rows.data += from * m.width;
+                    product<T>(vectors, count, rows, panel, {tail, vectors * L, L}, false);
+                    for (std::int64_t r = 0; r < count; ++r)
+                        for (std::int64_t c = 0; c < columns; ++c)
+                            out[(from + r) * p.inputs + c] = tail[r * vectors * L + c];
+                }
+            }
+            for (std::int64_t r = n; r < p.batch; ++r)
+                for (std::int64_t c = 0; c < columns; ++c) out[r * p.inputs + c] = 0;
+        }
+    }
+
+    // Statistics over the whole sequence: their gradient needs the sums over all steps first.
+    void through_sequence_statistics(std::int64_t block) const {
+        const auto site = m.template at<G>(p.input, block);
+        Vec<T> mean[G], sum[G] = {}, products[G] = {};
+        for (int q = 0; q < G; ++q) mean[q] = site.mean(0, q);
+        std::int64_t count = 0;
+        for (std::int64_t t = 0; t < p.steps; ++t) {
+            Vec<T> step_sum[G] = {}, step_products[G] = {};
+            gradient_sums<T, G>(grads_input(block, t), slabs.inputs(block, t), mean, m.rows(t), step_sum,
+                                step_products);
+            for (int q = 0; q < G; ++q) sum[q] += step_sum[q], products[q] += step_products[q];
+            count += m.rows(t);
+        }
+        const SiteGradient<T, G> g(site, 0, sum, products, static_cast<T>(count), true, input_gamma(block));
+        for (std::int64_t t = 0; t < p.steps; ++t)
+            apply_gradient<T, G>(g, grads_input(block, t), slabs.inputs(block, t), m.rows(t), grads_input(block, t));
+    }
+
+    void write_features(T* out, const T* sums, std::int64_t block, int gates) const {
+        if (!out) return;
+        for (int q = 0; q < gates; ++q)
+            store(out + q * p.units + block * L, load(sums + q * L), m.lanes(block));
+    }
+
+    void finish(std::int64_t block) const {
+        const int lanes = m.lanes(block);
+        unpack_rows<T, G>(m, sum_h + block * p.units * m.width, p.units, block, p.grad_weight_hh);
+        unpack_rows<T, G>(m, sum_x + block * p.inputs * m.width, p.inputs, block, p.grad_weight_ih);
+        write_features(p.grad_bias, bias(block), block, G);
+        write_features(p.grad_bias_hn, bias(block) + G * L, block, 1);
+        write_features(p.input.grad_gamma, input_gamma(block), block, G);
+        write_features(p.recurrent.grad_gamma, recurrent_gamma(block), block, G);
+        write_features(p.summed.grad_gamma, summed_gamma(block), block, G);
+        write_features(p.cell.grad_gamma, cell_gamma(block), block, 1);
+        write_features(p.cell.grad_beta, cell_beta(block), block, 1);
+        for (std::int64_t r = 0; r < p.batch; ++r) {
+            const std::int64_t at = r * p.units + block * L;
+            store(p.grad_h0 + at, load(grads_h(block) + r * L), lanes);
+            if (C::has_cell) store(p.grad_c0 + at, load(grads_c(block) + r * L), lanes);
+        }
+    }
+
+    void run(int worker, Barrier& barrier) {
+        const int workers = barrier.workers;
+        const std::int64_t begin = m.first(worker, workers), end = m.first(worker + 1, workers);
+        work_at(begin);
+        for (std::int64_t block = begin; block < end; ++block) start(block);
+        for (std::int64_t block = begin; block < end; block += 4)
+            pack_columns<T, G>(m, p.weight_hh, p.units, block * L, static_cast<int>(least(4, end - block)),
+                               columns_h + block * L * m.blocks * m.width);
+        if (p.grad_x)
+            for (std::int64_t group = x_groups * worker / workers; group < x_groups * (worker + 1) / workers; ++group)
+                pack_columns<T, G>(m, p.weight_ih, p.inputs, group * 4 * L,
+                                   static_cast<int>(least(4, x_vectors - group * 4)),
+                                   columns_x + group * 4 * L * m.blocks * m.width);
+        for (std::int64_t high = p.steps; high > 0;) {
+            const std::int64_t low = (high - 1) / m.chunk * m.chunk;
+            if (panel_x)
+                for (std::int64_t block = begin; block < end; ++block)
+                    input_product<T, G>(m, panel_x + block * p.inputs * m.width, low, high - low,
+                                        slabs.inputs(block, low));
+            for (std::int64_t t = high - 1; t >= low; --t) {
+                const std::int64_t n = m.rows(t);
+                for (std::int64_t block = begin; block < end; ++block) {
+                    receive_final(block, m.rows(t + 1), n);
+                    C::backward(*this, t, block, n);
+                }
+                meet(barrier);
+                state_product(t, n, begin, end);
+            }
+            for (std::int64_t block = begin; block < end; ++block) {
+                weight_product(slabs.states(low), m.stride, p.units, grads_recurrent(block, low), low, high,
+                               sum_h + block * p.units * m.width);
+                if (!m.sequence) input_weights(block, low, high);
+            }
+            if (p.grad_x && !m.sequence) {
+                input_gradient(low, high, worker, workers);
+                meet(barrier);
+            }
+            high = low;
+        }
+        if (m.sequence) {
+            for (std::int64_t block = begin; block < end; ++block) {
+                through_sequence_statistics(block);
+                input_weights(block, 0, p.steps);
+            }
+            meet(barrier);
+            if (p.grad_x) input_gradient(0, p.steps, worker, workers);
+        }
+        for (std::int64_t block = begin; block < end; ++block) finish(block);
+    }
+};
+
+template <typename T, typename C>
+struct Entry {
+    static std::int64_t saved_size(const Problem<T>& p) {
+        Problem<T> measured = p;
+        measured.saved = nullptr;
+        Plan<T, C::gates> plan(measured, C::always_separate, C::needs_previous_state, C::has_cell);
+        Scratch keep(nullptr, BNRNN_VECTOR_BYTES), scratch(nullptr);
+        Slabs<T, C::gates> slabs(plan, keep, scratch, true);
+        return keep.used() / static_cast<std::int64_t>(sizeof(T));
+    }
+    static std::int64_t forward_scratch(const Problem<T>& p) { return Forward<T, C>(p).scratch.used(); }
+    static std::int64_t backward_scratch(const Problem<T>& p) { return Backward<T, C>(p).scratch.used(); }
+    static void forward(const Problem<T>& p, int worker, Barrier& barrier) {
+        Forward<T, C>(p).run(worker, barrier);
+    }
+    static void backward(const Problem<T>& p, int worker, Barrier& barrier) {
+        Backward<T, C>(p).run(worker, barrier);
+    }
+    static constexpr Cell<T> cell() {
+        return {saved_size, forward_scratch, backward_scratch, forward, backward};
+    }
+};
+
+// The pre-activations of one block at one step, as the sum of up to two normalized products.
+template <typename T, int G>
+struct Preactivation {
+    const T* values[2];
+    Affine<T, G> affine[2];
+    int count;
+
+    Vec<T> at(std::int64_t r, int q) const {
+        const std::int64_t i = (r * G + q) * Lanes<T>::count;
+        Vec<T> v = (load(values[0] + i) - affine[0].mean[q]) * affine[0].scale[q];
+        if (count == 2) v += (load(values[1] + i) - affine[1].mean[q]) * affine[1].scale[q];
+        return v;
+    }
+
+    // Forward takes statistics where the sites do that; backward reads them. `sum` has room for the block's rows.
+    Preactivation(const Plan<T, G>& m, const Slabs<T, G>& slabs, std::int64_t t, std::int64_t block, std::int64_t n,
+                  T* sum, bool forward) {
+        const auto fill = [&](int i, const Site<T>& site, const T* x) {
+            const auto part = m.template at<G>(site, block);
+            values[i] = x;
+            affine[i] = forward ? part.affine(t, x, n) : part.affine(t);
+        };
+        count = m.separate ? 2 : 1;
+        fill(0, m.p.recurrent, slabs.recurrents(block, t));
+        if (m.separate) fill(1, m.p.input, slabs.inputs(block, t));
+        if (!normalizes(m.p.summed)) return;
+        for (std::int64_t r = 0; r < n; ++r)
+            for (int q = 0; q < G; ++q) store(sum + (r * G + q) * m.L, at(r, q));
+        count = 1;
+        fill(0, m.p.summed, sum);
+    }
+};
+
+// Gradients of the pre-activations, in the place grads_input(block, t), to those of the two products.
+template <typename T, typename C>
+inline void preactivation_backward(const Backward<T, C>& b, std::int64_t t, std::int64_t block, std::int64_t n,
+                                   const T* sum) {
+    constexpr int G = C::gates;
+    const auto &p = b.p;
+    const auto &m = b.m;
+    T* d = b.grads_input(block, t);
+    site_backward<T, G>(m.template at<G>(p.summed, block), t, d, sum, n, d, b.summed_gamma(block));
+    if (!m.separate) return;
+    site_backward<T, G>(m.template at<G>(p.recurrent, block), t, d, b.slabs.recurrents(block, t), n,
+                        b.grads_recurrent(block, t), b.recurrent_gamma(block));
+    if (!m.sequence)
+        site_backward<T, G>(m.template at<G>(p.input, block), t, d, b.slabs.inputs(block, t), n, d,
+                            b.input_gamma(block));
+}
+
+template <typename T, int G>
+inline Vec<T> bias_of(const Plan<T, G>& m, std::int64_t block, int q) {
+    return m.p.bias ? load(m.p.bias + q * m.p.units + block * m.L, m.lanes(block)) : Vec<T>{};
+}
+
+// The step's zoneout: a mask, or one number for all.
+template <typename T, int G>
+inline Vec<T> zoneout_at(const Plan<T, G>& m, const T* z, bool varies, std::int64_t t, std::int64_t block,
+                         std::int64_t r) {
+    return varies ? load(z + (t * m.p.batch + r) * m.p.units + block * m.L, m.lanes(block)) : splat(z[0]);
+}

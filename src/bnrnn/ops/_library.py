@@ -1,0 +1,205 @@
+"""The compiled CPU kernels: found and loaded at the first call that asks for them, never at import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnrnn.ops.sites import Site, Sites, Statistics
+
+OBJECT = Path(__file__).parent.parent / "_kernels.so"
+KINDS = {"frame": 1, "sequence": 2, "layer": 3, "shift": 4}
+_DTYPES = (torch.float32, torch.float64)
+_registrations: list[Callable[[], None]] = []
+
+
+def on_load(register: Callable[[], None]) -> Callable[[], None]:
+    """Keep what an operator has to register in Python until the shared object has defined the operator."""
+    _registrations.append(register)
+    return register
+
+
+@cache
+def why_not() -> str | None:
+    """Load the kernels; the reason if there are none."""
+    if not OBJECT.exists():
+        return (
+            "the package was installed without CPU kernels (it needs a C++ compiler, and "
+            "pip install --no-build-isolation in an environment that has torch)"
+        )
+    try:
+        torch.ops.load_library(OBJECT)
+    except OSError as error:
+        return f"the CPU kernels could not be loaded: {error}"
+    for register in _registrations:
+        register()
+    return None
+
+
+# torch.compile takes the answer as a constant and does not look inside: loading cannot be traced. This is what
+# torch.compiler.assume_constant_result does, without the import of the whole compiler.
+why_not._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def facts() -> dict[str, Any]:
+    """What :func:`bnrnn.backends` tells of the CPU kernels."""
+    reason = why_not()
+    if reason is not None:
+        return {"available": False, "reason": reason}
+    return {
+        "available": True,
+        "instruction_set": torch.ops.bnrnn.instruction_set(),
+        "instruction_sets": torch.ops.bnrnn.instruction_sets().split(),
+    }
+
+
+def unsupported(
+    x: Tensor, tensors: tuple[Tensor | None, ...], constants: tuple[Tensor | None, ...], sites: Sites
+) -> str | None:
+    """Why the kernels cannot take a call on these tensors; None if they can.
+
+    Args:
+        x: the input, floating point or one-hot indices.
+        tensors: states, weights and biases: all of one dtype.
+        constants: masks, through which no gradient goes.
+        sites: the normalizations.
+    """
+    reason = why_not()
+    if reason is not None:
+        return reason
+    dtype = next(t.dtype for t in tensors if t is not None)
+    if dtype not in _DTYPES:
+        return f"dtype {dtype} (the kernels have float32 and float64)"
+    mixed = {t.dtype for t in (*tensors, *([x] if x.is_floating_point() else [])) if t is not None}
+    if len(mixed) > 1:
+        return f"tensors of different dtypes {sorted(map(str, mixed))}"
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast is on"
+    parts = [t for site in sites if site is not None for t in (site.gamma, site.beta, site.mean, site.var)]
+    for t in (x, *tensors, *constants, *parts):
+        if t is not None and t.device.type != "cpu":
+            return f"a tensor on {t.device}"
+    if any(t is not None and t.dtype != dtype for t in parts):
+        return "normalization parameters or statistics of another dtype than the weights"
+    if any(t is not None and t.requires_grad for t in constants):
+        return "a mask that requires a gradient"
+    if torch._C._are_functorch_transforms_active():
+        return "inside a torch.func transform"
+    for name, site in zip(Sites._fields, sites, strict=True):
+        if site is None:
+            continue
+        if site.kind == "layer":
+            return "layer normalization"
+        if name != "cell" and (site.kind == "shift" or site.beta is not None):
+            return f"an offset on site {name!r}"
+        if name != "input" and site.kind == "sequence" and site.takes_batch_statistics:
+            return f"statistics over the whole sequence on site {name!r}"
+    return None
+
+
+def flatten_sites(sites: Sites) -> tuple[list[Tensor], list[int], list[float]]:
+    """Sites as an operator's arguments: tensors, four numbers each (kind, which tensors, least rows, 0), eps."""
+    tensors: list[Tensor] = []
+    layout: list[int] = []
+    eps: list[float] = []
+    for site in sites:
+        if site is None:
+            layout += (0, 0, 0, 0)
+            eps.append(0.0)
+            continue
+        given = (site.gamma, site.beta, site.mean, site.var)
+        tensors += [t for t in given if t is not None]
+        which = (site.gamma is not None) + 2 * (site.beta is not None) + 4 * (site.mean is not None)
+        layout += (KINDS[site.kind], which, site.min_rows, 0)
+        eps.append(site.eps)
+    return tensors, layout, eps
+
+
+def site_sizes(gates: int, units: int) -> tuple[int, int, int, int]:
+    """Features of input, recurrent, summed and cell."""
+    return gates * units, gates * units, gates * units, units
+
+
+def statistics_shapes(layout: list[int], gates: int, steps: int, units: int) -> list[tuple[int, int] | None]:
+    """Shape of the mean that each site takes from its batch; None where it takes none."""
+    shapes: list[tuple[int, int] | None] = []
+    for i, n in enumerate(site_sizes(gates, units)):
+        kind, which = layout[4 * i : 4 * i + 2]
+        own = kind in (1, 2) and not which & 4
+        shapes.append((1 if kind == 2 else steps, n) if own else None)
+    return shapes
+
+
+def statistics_size(layout: list[int], gates: int, steps: int, units: int) -> int:
+    return sum(2 * shape[0] * shape[1] for shape in statistics_shapes(layout, gates, steps, units) if shape)
+
+
+def read_statistics(flat: Tensor, sites: Sites, layout: list[int], gates: int, steps: int, units: int) -> Statistics:
+    """The flat result of an operator as site name to (mean, var)."""
+    taken: Statistics = {}
+    start = 0
+    for name, shape in zip(Sites._fields, statistics_shapes(layout, gates, steps, units), strict=True):
+        if shape is None:
+            continue
+        size = shape[0] * shape[1]
+        mean, var = flat[start : start + 2 * size].view(2, *shape).unbind(0)
+        taken[name] = (mean, var)
+        start += 2 * size
+    return taken
+
+
+def site_gradients(flat: Tensor, layout: list[int], gates: int, units: int) -> list[Tensor | None]:
+    """Gradients of the tensors that :func:`flatten_sites` made, from an operator's flat result."""
+    *gammas, beta = flat.split([*site_sizes(gates, units), units])
+    grads: list[Tensor | None] = []
+    for i, gamma in enumerate(gammas):
+        which = layout[4 * i + 1]
+        if which & 1:
+            grads.append(gamma)
+        if which & 2:
+            grads.append(beta)
+        if which & 4:
+            grads += (None, None)
+    return grads
+
+
+def saved_size(
+    *, gates: int, x: Tensor, inputs: int, units: int, dtype: torch.dtype, layout: list[int], always_separate: bool,
+    has_cell: bool, needs_previous_state: bool, masked: bool, zoneout_h: bool,
+) -> int:  # fmt: skip
+    """Elements that a forward call keeps for its backward: states, cells and the two products."""
+    steps, batch = x.shape[0], x.shape[1]
+    itemsize = dtype.itemsize
+    lanes = torch.ops.bnrnn.vector_bytes() // itemsize
+    padded = (units + lanes - 1) // lanes * lanes
+    stride = padded + lanes if padded * itemsize % 2048 == 0 else padded
+    normalized = [layout[4 * i] in (1, 2) for i in range(2)]
+    separate = always_separate or any(normalized)
+    sequence = layout[0] == 2 and not layout[1] & 4
+    keep_input = separate and ((x.is_floating_point() and inputs > 32) or sequence)
+    states = (steps + 1) * batch * stride * (2 if masked and (needs_previous_state or zoneout_h) else 1)
+    cells = (steps + 1) * batch * padded if has_cell else 0
+    return states + cells + steps * batch * gates * padded * (2 if keep_input else 1)
+
+
+def refuse_double_backward(ctx: Any, *grads: Tensor | None) -> Any:
+    raise RuntimeError(
+        "the CPU kernels cannot be differentiated twice; use backend='reference' for gradients of gradients"
+    )
+
+
+def is_training(*tensors: Tensor | None) -> bool:
+    """Whether a backward pass may follow."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def constant(t: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    return None if t is None else t.to(dtype)
+
+
+__all__ = ["Site", "facts", "flatten_sites", "on_load", "unsupported", "why_not"]

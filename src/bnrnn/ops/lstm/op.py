@@ -1,0 +1,142 @@
+"""The LSTM's CPU kernel as a registered operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnrnn.ops import _library
+from bnrnn.ops.sites import Sites, Statistics
+
+GATES = 4
+
+
+def unsupported(
+    x: Tensor,
+    h0: Tensor,
+    c0: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    weight_hr: Tensor | None = None,
+    *,
+    sites: Sites,
+    batch_sizes: Tensor | None = None,
+    recurrent_mask: Tensor | None = None,
+    zoneout_h: Tensor | None = None,
+    zoneout_c: Tensor | None = None,
+) -> str | None:
+    """Why the kernel cannot take this call; None if it can."""
+    if weight_hr is not None:
+        return "a projection (proj_size)"
+    return _library.unsupported(
+        x, (weight_hh, h0, c0, weight_ih, bias), (recurrent_mask, zoneout_h, zoneout_c), sites
+    )
+
+
+def cpu(
+    x: Tensor,
+    h0: Tensor,
+    c0: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    weight_hr: Tensor | None = None,
+    *,
+    sites: Sites,
+    batch_sizes: Tensor | None = None,
+    recurrent_mask: Tensor | None = None,
+    zoneout_h: Tensor | None = None,
+    zoneout_c: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Statistics]:
+    """See :func:`bnrnn.ops.lstm`. Call it only where :func:`unsupported` has no objection."""
+    dtype = weight_hh.dtype
+    tensors, layout, eps = _library.flatten_sites(sites)
+    keep = _library.is_training(x, h0, c0, weight_ih, weight_hh, bias, *tensors)
+    masks = (_library.constant(t, dtype) for t in (recurrent_mask, zoneout_h, zoneout_c))
+    output, h_n, c_n, statistics, _ = torch.ops.bnrnn.lstm(
+        x, h0, c0, weight_ih, weight_hh, bias, tensors, layout, eps, batch_sizes, *masks, keep
+    )
+    taken = _library.read_statistics(statistics, sites, layout, GATES, x.shape[0], weight_hh.shape[1])
+    return output, h_n, c_n, taken
+
+
+def _fake(
+    x: Tensor, h0: Tensor, c0: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor | None,
+    site_tensors: list[Tensor], site_layout: list[int], eps: list[float], batch_sizes: Tensor | None,
+    recurrent_mask: Tensor | None, zoneout_h: Tensor | None, zoneout_c: Tensor | None, keep: bool,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    steps, batch = x.shape[0], x.shape[1]
+    units, inputs = weight_hh.shape[1], weight_ih.shape[1]
+    new = weight_hh.new_empty
+    saved = _library.saved_size(
+        gates=GATES, x=x, inputs=inputs, units=units, dtype=weight_hh.dtype, layout=site_layout, always_separate=False,
+        has_cell=True, needs_previous_state=False, masked=recurrent_mask is not None, zoneout_h=zoneout_h is not None,
+    )  # fmt: skip
+    return (
+        new(steps, batch, units),
+        new(batch, units),
+        new(batch, units),
+        new(_library.statistics_size(site_layout, GATES, steps, units)),
+        new(saved if keep else 0),
+    )
+
+
+def _fake_backward(
+    grad_output: Tensor | None, grad_h_n: Tensor | None, grad_c_n: Tensor | None, statistics: Tensor, saved: Tensor,
+    x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor | None, site_tensors: list[Tensor],
+    site_layout: list[int], eps: list[float], batch_sizes: Tensor | None, recurrent_mask: Tensor | None,
+    zoneout_h: Tensor | None, zoneout_c: Tensor | None, need_x: bool,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    steps, batch = x.shape[0], x.shape[1]
+    units, inputs = weight_hh.shape[1], weight_ih.shape[1]
+    new = weight_hh.new_empty
+    return (
+        new(steps if need_x else 0, batch, inputs),
+        new(batch, units),
+        new(batch, units),
+        new(GATES * units, inputs),
+        new(GATES * units, units),
+        new(GATES * units),
+        new((3 * GATES + 2) * units),
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    x, _, _, weight_ih, weight_hh, bias, site_tensors, layout, eps, *masks, _ = inputs
+    _, _, _, statistics, saved = output
+    ctx.mark_non_differentiable(statistics, saved)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(statistics, saved, x, weight_ih, weight_hh, bias, *masks, *site_tensors)
+    ctx.layout, ctx.eps = layout, eps
+
+
+def _backward(ctx: Any, grad_output: Tensor | None, grad_h_n: Tensor | None, grad_c_n: Tensor | None, *_: Any) -> Any:
+    statistics, saved, x, weight_ih, weight_hh, bias, *rest = ctx.saved_tensors
+    masks, site_tensors = rest[:4], rest[4:]
+    need_x = ctx.needs_input_grad[0]
+    grad_x, grad_h0, grad_c0, grad_ih, grad_hh, grad_bias, grad_sites = torch.ops.bnrnn.lstm_backward(
+        grad_output, grad_h_n, grad_c_n, statistics, saved, x, weight_ih, weight_hh, bias, site_tensors, ctx.layout,
+        ctx.eps, *masks, need_x,
+    )  # fmt: skip
+    sites = _library.site_gradients(grad_sites, ctx.layout, GATES, weight_hh.shape[1])
+    return (
+        grad_x if need_x else None,
+        grad_h0,
+        grad_c0,
+        grad_ih,
+        grad_hh,
+        None if bias is None else grad_bias,
+        sites,
+        *[None] * 7,
+    )
+
+
+@_library.on_load
+def _register() -> None:
+    torch.library.register_fake("bnrnn::lstm", _fake)
+    torch.library.register_fake("bnrnn::lstm_backward", _fake_backward)
+    torch.library.register_autograd("bnrnn::lstm", _backward, setup_context=_setup_context)
+    torch.library.register_autograd("bnrnn::lstm_backward", _library.refuse_double_backward)
