@@ -130,8 +130,9 @@ class PixelClassifier(nn.Module):
         state = self._initial_state(pixels)
         length = len(steps) if torch.is_grad_enabled() or not self._chunked else self.chunk
         for start in range(0, len(steps), length):
-            output, state = self.rnn(steps[start : start + length], state, start_step=start)
-        return self.readout(output[-1])
+            _, state = self.rnn(steps[start : start + length], state, start_step=start)
+        h = state if self.c0 is None else state[0]
+        return self.readout(h[-1])
 
     def _initial_state(self, pixels: Tensor) -> Any:
         kind, rows = self.config.initial_state, len(pixels)

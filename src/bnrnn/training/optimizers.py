@@ -1,5 +1,8 @@
 """The optimisers of the papers, as the Blocks framework defines them, and gradient clipping."""
 
+# torch documents its foreach functions without exporting them
+# pyright: reportPrivateImportUsage=false
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -42,7 +45,7 @@ class RMSProp(Optimizer):
         super().__init__(params, {"lr": lr, "rho": rho, "floor": floor})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         for group in self.param_groups:
             parameters, gradients, (squares,) = _collect(self, group, "square")
             if not parameters:
@@ -85,7 +88,7 @@ class Adam(Optimizer):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         for group in self.param_groups:
             parameters, gradients, (means, squares) = _collect(self, group, "mean", "square")
             if not parameters:

@@ -66,9 +66,14 @@ class Task(Protocol):
         plan: length, evaluation, selection.
     """
 
-    seed: int
-    model: nn.Module
-    plan: Plan
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def plan(self) -> Plan: ...
 
     def optimizer(self) -> Optimizer:
         """A new optimiser over the model's parameters."""

@@ -1,0 +1,1 @@
+"""The papers' figures and the numbers printed in them."""
