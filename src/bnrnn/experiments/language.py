@@ -80,25 +80,24 @@ class LanguageModel(nn.Module):
             With targets their mean cross-entropy in nats and the number of right predictions; without,
             the logits (T, B, V), those of the last step (B, V), or None. Then the state after the last step.
         """
-        state = self.start(tokens.shape[1]) if state is None else state
-        outputs = []
+        carried = self.start(tokens.shape[1]) if state is None else state
+        outputs: list[Tensor] = []
         for part in tokens.split(window or len(tokens)):
             x = part
             if self.embedding is not None:
                 x = F.dropout(self.embedding(part), self.dropout, self.training)
-            hx = state if len(state) > 1 else state[0]
-            output, state = self.rnn(x, hx, start_step=start_step)
-            state = state if isinstance(state, tuple) else (state,)
+            output, final = self.rnn(x, carried if len(carried) > 1 else carried[0], start_step=start_step)
+            carried: State = final if isinstance(final, tuple) else (final,)
             if readout != "none" or targets is not None:
                 outputs.append(F.dropout(output, self.dropout, self.training))
         if targets is not None:
             hidden = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
-            return linear_cross_entropy(hidden, self.readout.weight, self.readout.bias, targets), state
+            return linear_cross_entropy(hidden, self.readout.weight, self.readout.bias, targets), carried
         if readout == "none":
-            return None, state
+            return None, carried
         if readout == "last":
-            return self.readout(outputs[-1][-1]), state
-        return self.readout(torch.cat(outputs) if len(outputs) > 1 else outputs[0]), state
+            return self.readout(outputs[-1][-1]), carried
+        return self.readout(torch.cat(outputs) if len(outputs) > 1 else outputs[0]), carried
 
     def start(self, rows: int) -> State:
         """The state before the first symbol, for so many sequences."""

@@ -151,13 +151,15 @@ class _LinearCrossEntropy(torch.autograd.Function):
             for start in range(0, count, block):
                 h, y = hidden[start : start + block], targets[start : start + block, None]
                 logits = torch.addmm(b, h, w.t()).to(dtype)
-                correct += (logits.argmax(1, keepdim=True) == y).sum()
-                log_partition = logits.logsumexp(1, keepdim=True)
-                loss += (log_partition - logits.gather(1, y)).sum()
+                at_target, largest = logits.gather(1, y), logits.amax(1, keepdim=True)
+                correct += (at_target == largest).sum()
+                shares = logits.sub_(largest).exp_()
+                total = shares.sum(1, keepdim=True)
+                loss += (total.log() + largest - at_target).sum()
                 if wanted:
-                    delta = logits.sub_(log_partition).exp_()
-                    delta.scatter_add_(1, y, delta.new_full(y.shape, -1.0))
-                    delta = delta.div_(count).to(hidden.dtype)
+                    delta = shares.div_(total * count)
+                    delta.scatter_add_(1, y, delta.new_full(y.shape, -1 / count))
+                    delta = delta.to(hidden.dtype)
                     gradients[0][start : start + block] = delta @ w
                     gradients[1] += delta.t() @ h
                     gradients[2] += delta.sum(0)
@@ -168,9 +170,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, /, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         gradients = [
-            (upstream[0] * gradient).to(dtype) for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+            (grad_outputs[0] * gradient).to(dtype)
+            for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         ]
         return (*gradients, None, None)
 
