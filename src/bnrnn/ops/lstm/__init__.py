@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from bnrnn.ops.dispatch import Backend, dispatch
+from bnrnn.ops.lstm import op as kernel
 from bnrnn.ops.lstm.reference import lstm as reference
 from bnrnn.ops.sites import Sites, Statistics
 
@@ -64,7 +65,7 @@ def lstm(
     return dispatch(
         backend,
         reference,
-        None,
+        kernel,
         x,
         h0,
         c0,
