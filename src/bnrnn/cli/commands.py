@@ -135,7 +135,7 @@ def _report(arguments: list[str]) -> int:
     chosen = parse(Report, arguments, "bnrnn report")
     runs = [read_run(path) for path in chosen.runs] if chosen.runs else find_runs()
     page = write_report(runs, chosen.out, f"bnrnn report {shlex.join(arguments)}".rstrip())
-    _print_comparison(runs)
+    _print_summary(runs)
     print(f"report: {page}")
     return 0
 
@@ -200,16 +200,16 @@ def _figure_curves(arguments: list[str]) -> int:
     return 0
 
 
-def _print_comparison(runs: Sequence[Any]) -> None:
+def _print_summary(runs: Sequence[Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from bnrnn.report.page import comparison_table
+    from bnrnn.report.page import summary_table
 
-    head, rows = comparison_table(runs)
-    table = Table()
-    for name in head:
-        table.add_column(name, justify="right" if name in ("paper", "ours", "difference") else "left")
+    head, rows = summary_table(runs)
+    table = Table(box=None, pad_edge=False)
+    for index, name in enumerate(head):
+        table.add_column(name, justify="right" if index else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
     Console().print(table)

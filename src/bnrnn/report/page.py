@@ -22,7 +22,9 @@ class Comparison:
 
     Args:
         run: ours.
-        what: metric, part, statistics and number of updates.
+        metric, split, statistics: which number.
+        update: the update that it was taken at.
+        latest: whether it is the last point of the validation curve, else it is the selected model's.
         paper: the paper's value, None where it has none.
         ours: our value.
         where: where in the paper.
@@ -30,11 +32,22 @@ class Comparison:
     """
 
     run: Run
-    what: str
+    metric: str
+    split: str
+    statistics: str
+    update: int
+    latest: bool
     paper: float | None
     ours: float
     where: str
     same_length: bool
+
+    @property
+    def what(self) -> str:
+        """The number in words."""
+        part = {"valid": "validation"}.get(self.split, self.split)
+        model = "at" if self.latest else "model of"
+        return f"{part} {self.metric}, {self.statistics} statistics, {model} update {self.update:,}"
 
     @property
     def difference(self) -> float | None:
@@ -66,7 +79,11 @@ def compare(run: Run) -> list[Comparison]:
         rows.append(
             Comparison(
                 run,
-                f"validation {metric}, batch statistics, at update {updates[-1]:,}",
+                metric,
+                "valid",
+                "batch",
+                updates[-1],
+                True,
                 curve.at(updates[-1]) if curve else None,
                 values[-1],
                 judged.figure or "" if judged and curve else "",
@@ -82,18 +99,66 @@ def compare(run: Run) -> list[Comparison]:
                 for result in (judged.results if judged else ())
                 if (result.norm, result.split, result.statistics) == (run.norm, split, statistics)
             ]
-            name = {"valid": "validation"}.get(split, split)
             rows.append(
                 Comparison(
                     run,
-                    f"{name} {metric}, {statistics} statistics, selected model",
+                    metric,
+                    split,
+                    statistics,
+                    (run.result or {})["selected"]["update"],
+                    False,
                     printed[0].value if printed else None,
                     metrics[metric],
                     printed[0].where if printed else "",
-                    same_length=(run.result or {})["status"] == "complete",
+                    same_length=run.complete,
                 )
             )
     return rows
+
+
+def summary_table(runs: Iterable[Run]) -> tuple[list[str], Rows]:
+    """Head and rows of the overview, one row a run: validation at our last update beside the paper's, and the test."""
+    head = [
+        "run",
+        "metric",
+        "updates",
+        "validation",
+        "paper there",
+        "difference",
+        "test (batch)",
+        "test (population)",
+        "paper's test",
+    ]
+    rows = []
+    for run in runs:
+        found = compare(run)
+        latest = next((row for row in found if row.latest), None)
+        tests = {row.statistics: row for row in found if row.split == "test" and not row.latest}
+        batch, population = tests.get("batch"), tests.get("population")
+        rows.append(
+            [
+                f"{run.experiment} {run.label}",
+                found[0].metric if found else "",
+                run.length if run.complete else f"{run.length} (partial)",
+                _number(latest and latest.ours),
+                _number(latest and latest.paper),
+                _number(latest and latest.difference, "+"),
+                _number(batch and batch.ours),
+                _number(population and population.ours),
+                _number(population and population.paper),
+            ]
+        )
+    return head, rows
+
+
+def markdown_table(head: list[str], rows: Rows) -> str:
+    """A table in Markdown, numbers to the right."""
+    align = ["---" if name in ("run", "metric") else "---:" for name in head]
+    return "".join(f"| {' | '.join(row)} |\n" for row in [head, align, *rows])
+
+
+def _number(value: float | None, sign: str = "") -> str:
+    return "" if value is None else f"{value:{sign}.4f}"
 
 
 def comparison_table(runs: Iterable[Run]) -> tuple[list[str], Rows]:
@@ -125,7 +190,7 @@ def curve_figure(runs: Sequence[Run]) -> bytes:
     curves = []
     for run in runs:
         updates, values = run.curve(metric, paper.statistics if paper else "batch")
-        partial = "" if run.status.startswith("complete") else ", partial"
+        partial = "" if run.complete else ", partial"
         curves.append(Curve(f"{run.label} (ours{partial})", run.norm, updates, values))
     norms = {run.norm for run in runs if is_paper_model(run)}
     for norm, curve in (paper.curves if paper else {}).items():
@@ -143,7 +208,7 @@ def loss_figure(runs: Sequence[Run]) -> bytes:
 
 
 def write_report(runs: Sequence[Run], folder: Path, command: str) -> Path:
-    """Writes ``index.html`` and the pictures, and returns the page's path.
+    """Writes ``index.html``, the pictures and the overview ``table.md``, and returns the page's path.
 
     Args:
         runs: what to report on.
@@ -166,7 +231,9 @@ def write_report(runs: Sequence[Run], folder: Path, command: str) -> Path:
         for file, content in pictures.items():
             (folder / file).write_bytes(content)
         sections.append(_section(name, group, list(pictures.values())))
-    body = "\n".join(sections)
+    overview = summary_table(runs)
+    (folder / "table.md").write_text(markdown_table(*overview))
+    body = "\n".join([_html_table(*overview), *sections])
     page = folder / "index.html"
     page.write_text(_PAGE.format(body=body, source=_text(paper_source()), command=_text(command)))
     return page
@@ -205,16 +272,15 @@ def _settings(run: Run) -> str:
 
 
 def _html_table(head: list[str], rows: Rows) -> str:
-    numeric = {"paper", "ours", "difference"}
+    numeric = set(head) - {"run", "metric", "state", "number", "source"}
     top = "".join(f"<th>{_text(name)}</th>" for name in head)
     lines = []
     for row in rows:
-        partial = ' class="partial"' if row[1].startswith("partial") else ""
         cells = "".join(
             f'<td class="number">{_text(cell)}</td>' if name in numeric else f"<td>{_text(cell)}</td>"
             for name, cell in zip(head, row, strict=True)
         )
-        lines.append(f"<tr{partial}>{cells}</tr>")
+        lines.append(f"<tr>{cells}</tr>")
     return f"<table><thead><tr>{top}</tr></thead><tbody>\n{chr(10).join(lines)}\n</tbody></table>"
 
 
@@ -236,7 +302,6 @@ img {{ width: 100%; }}
 table {{ border-collapse: collapse; width: 100%; font-size: 13px; margin: 1rem 0; }}
 th, td {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top; }}
 td.number {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
-tr.partial td:nth-child(2) {{ color: #a40000; }}
 pre {{ background: #f6f6f6; padding: .6rem; overflow-x: auto; font-size: 12px; }}
 </style>
 <body>

@@ -36,7 +36,11 @@ class Run:
 
     @property
     def label(self) -> str:
-        return self.config["label"]
+        """Cell, norm and seed, and every other option that is not as by default."""
+        named = ("cell", "norm", "seed", "epochs")
+        others = {k: v for k, v in self.config.get("changed", {}).items() if k not in named}
+        told = ", ".join(f"{name} {value}" for name, value in others.items())
+        return f"{self.config['label']} ({told})" if told else self.config["label"]
 
     @property
     def norm(self) -> str:
@@ -44,17 +48,35 @@ class Run:
 
     @cached_property
     def updates(self) -> int:
-        """Updates that the metrics reach."""
-        return max((row["update"] for row in self.rows), default=0)
+        """Updates done, as far as result or metrics tell."""
+        logged = max((row["update"] for row in self.rows), default=0)
+        return max(logged, self.result["updates"]) if self.result else logged
+
+    @property
+    def planned(self) -> int | None:
+        """The experiment's full length in updates, None where the folder does not tell."""
+        if self.result is not None:
+            return self.result["planned_updates"]
+        return self.environments[-1].get("planned_updates") if self.environments else None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run has its full length and its final evaluation."""
+        return self.result is not None and self.result["status"] == "complete"
+
+    @property
+    def length(self) -> str:
+        """Updates done, of how many."""
+        if self.complete or self.planned is None:
+            return f"{self.updates:,}"
+        return f"{self.updates:,} of {self.planned:,}"
 
     @property
     def status(self) -> str:
         """``"complete"``, or ``"partial"`` with how far it is."""
-        if self.result is None:
-            return f"partial: {self.updates:,} updates, not finished"
-        if self.result["status"] == "complete":
-            return f"complete: {self.result['updates']:,} updates"
-        return f"partial: {self.result['updates']:,} of {self.result['planned_updates']:,} updates"
+        if self.complete:
+            return f"complete: {self.length} updates"
+        return f"partial: {self.length} updates" + ("" if self.result else ", not finished")
 
     def curve(self, metric: str, statistics: str = "batch", split: str = "valid") -> tuple[list[int], list[float]]:
         """Updates and values of an evaluation metric."""

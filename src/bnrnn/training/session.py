@@ -89,7 +89,8 @@ def run(
         )
         task = build()
         display = Display(Console(), f"{described['experiment']} {described['label']}", session.quiet)
-        folder.add_environment({**environment(fabric.device), "command": command, **_facts(session)})
+        facts = {"command": command, "planned_updates": task.plan.updates, **_facts(session)}
+        folder.add_environment({**environment(fabric.device), **facts})
         return train(fabric, task, folder, options, display)
     finally:
         folder.close()
