@@ -12,6 +12,7 @@ from bnrnn.nn import (
     estimate_population_statistics,
     norms,
 )
+from bnrnn.ops import backends
 
 __all__ = [
     "GRU",
@@ -21,6 +22,7 @@ __all__ = [
     "LayerNorm",
     "Norm",
     "Shift",
+    "backends",
     "batch_statistics",
     "estimate_population_statistics",
     "norms",

@@ -1,8 +1,16 @@
 """The recurrences as functions: one layer in one direction, without parameters of their own."""
 
+from typing import Any
+
+from bnrnn.ops import _library
 from bnrnn.ops.gru import gru
 from bnrnn.ops.lstm import lstm
 from bnrnn.ops.rnn import rnn
 from bnrnn.ops.sites import Site, Sites
 
-__all__ = ["Site", "Sites", "gru", "lstm", "rnn"]
+__all__ = ["Site", "Sites", "backends", "gru", "lstm", "rnn"]
+
+
+def backends() -> dict[str, dict[str, Any]]:
+    """What can run the recurrences here: for each backend whether it is available, and why not or on what it runs."""
+    return {"reference": {"available": True}, "cpu": _library.facts()}
