@@ -207,11 +207,27 @@ def _print_summary(runs: Sequence[Any]) -> None:
     from bnrnn.report.page import summary_table
 
     head, rows = summary_table(runs)
-    table = Table(box=None, pad_edge=False)
-    for index, name in enumerate(head):
-        table.add_column(name, justify="right" if index else "left", overflow="fold")
+    # a terminal has no room for all of the overview's columns, nor for their full names
+    shown = {
+        "updates": "updates",
+        "validation": "validation",
+        "paper there": "paper",
+        "difference": "difference",
+        "test (population)": "test",
+        "paper's test": "paper",
+    }
+    table = Table(
+        box=None,
+        pad_edge=False,
+        caption="validation: batch statistics, at our last update; test: population statistics, selected model",
+        caption_justify="left",
+    )
+    table.add_column("run", no_wrap=True)
+    for name in shown.values():
+        table.add_column(name, justify="right")
     for row in rows:
-        table.add_row(*row)
+        cells = dict(zip(head, row, strict=True))
+        table.add_row(cells["run"].replace(" ", "\n", 1), *(cells[name] for name in shown))
     Console().print(table)
 
 

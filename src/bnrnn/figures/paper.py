@@ -30,13 +30,17 @@ class PaperCurve:
 
 @dataclass(frozen=True)
 class PaperResult:
-    """One printed number: of which norm, on which part, with which statistics, and where it stands."""
+    """One printed number: of which norm, on which part, with which statistics, and where it stands.
+
+    ``metric`` is named where it is not the experiment's.
+    """
 
     norm: str
     split: str
     statistics: str
     value: float
     where: str
+    metric: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,22 @@ class PaperExperiment:
     figure: str | None
     curves: dict[str, PaperCurve]
     results: tuple[PaperResult, ...]
+
+
+@dataclass(frozen=True)
+class PaperLengths:
+    """One curve of the figure of test bits per character over the length of the sequences."""
+
+    name: str
+    norm: str
+    statistics: str
+    lengths: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+def paper_lengths() -> list[PaperLengths]:
+    """The curves of Cooijmans et al. 2017, Figure 4b."""
+    return [PaperLengths(**curve) for curve in _content()["lengths"]]
 
 
 def paper_source() -> str:

@@ -63,8 +63,9 @@ def headline(run: Run, paper: PaperExperiment | None) -> str:
 
 
 def is_paper_model(run: Run) -> bool:
-    """Whether the run's cell is the papers': their numbers belong to LSTMs."""
-    return run.config["config"].get("cell", "lstm") == "lstm"
+    """Whether the papers' numbers can stand beside the run's: they are those of LSTMs on whole data sets."""
+    config = run.config["config"]
+    return config.get("cell", "lstm") == "lstm" and config.get("slice") is None
 
 
 def compare(run: Run) -> list[Comparison]:
@@ -92,27 +93,27 @@ def compare(run: Run) -> list[Comparison]:
         )
     for split, kinds in (run.result or {}).get("evaluation", {}).items():
         for statistics, metrics in kinds.items():
-            if metric not in metrics:
-                continue
-            printed = [
-                result
+            printed = {
+                result.metric or metric: result
                 for result in (judged.results if judged else ())
                 if (result.norm, result.split, result.statistics) == (run.norm, split, statistics)
-            ]
-            rows.append(
-                Comparison(
-                    run,
-                    metric,
-                    split,
-                    statistics,
-                    (run.result or {})["selected"]["update"],
-                    False,
-                    printed[0].value if printed else None,
-                    metrics[metric],
-                    printed[0].where if printed else "",
-                    same_length=run.complete,
-                )
-            )
+            }
+            for name in dict.fromkeys([metric, *printed]):
+                if name in metrics:
+                    rows.append(
+                        Comparison(
+                            run,
+                            name,
+                            split,
+                            statistics,
+                            (run.result or {})["selected"]["update"],
+                            False,
+                            printed[name].value if name in printed else None,
+                            metrics[name],
+                            printed[name].where if name in printed else "",
+                            same_length=run.complete,
+                        )
+                    )
     return rows
 
 
@@ -133,7 +134,7 @@ def summary_table(runs: Iterable[Run]) -> tuple[list[str], Rows]:
     for run in runs:
         found = compare(run)
         latest = next((row for row in found if row.latest), None)
-        tests = {row.statistics: row for row in found if row.split == "test" and not row.latest}
+        tests = {row.statistics: row for row in found if row.split == "test"}
         batch, population = tests.get("batch"), tests.get("population")
         rows.append(
             [
@@ -158,7 +159,8 @@ def markdown_table(head: list[str], rows: Rows) -> str:
 
 
 def _number(value: float | None, sign: str = "") -> str:
-    return "" if value is None else f"{value:{sign}.4f}"
+    """Four decimals, or one for what is large, as a perplexity."""
+    return "" if value is None else f"{value:{sign},.{4 if abs(value) < 20 else 1}f}"
 
 
 def comparison_table(runs: Iterable[Run]) -> tuple[list[str], Rows]:
@@ -173,9 +175,9 @@ def comparison_table(runs: Iterable[Run]) -> tuple[list[str], Rows]:
                     f"{run.experiment} {run.label}",
                     run.status,
                     row.what,
-                    "" if row.paper is None else f"{row.paper:.4f}",
-                    f"{row.ours:.4f}",
-                    "" if row.difference is None else f"{row.difference:+.4f}",
+                    _number(row.paper),
+                    _number(row.ours),
+                    _number(row.difference, "+"),
                     row.where + note,
                 ]
             )
