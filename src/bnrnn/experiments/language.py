@@ -86,7 +86,9 @@ class LanguageModel(nn.Module):
             x = part
             if self.embedding is not None:
                 x = F.dropout(self.embedding(part), self.dropout, self.training)
-            output, final = self.rnn(x, carried if len(carried) > 1 else carried[0], start_step=start_step)
+            output, final = self.rnn(
+                x, carried if isinstance(self.rnn, bnrnn.LSTM) else carried[0], start_step=start_step
+            )
             carried: State = final if isinstance(final, tuple) else (final,)
             if readout != "none" or targets is not None:
                 outputs.append(F.dropout(output, self.dropout, self.training))

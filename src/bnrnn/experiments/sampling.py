@@ -1,0 +1,136 @@
+"""Text from a trained language model, symbol by symbol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bnrnn.experiments.characters import CharacterConfig
+from bnrnn.experiments.language import VOCABULARY_KEY, LanguageModel, State, vocabulary_of
+from bnrnn.experiments.ptb_word import WordConfig
+from bnrnn.experiments.registry import find
+from bnrnn.training import RunError, RunFolder, checkpoint
+
+END_OF_LINE = "<eos>"
+
+
+class Sampler:
+    """Streams text from a run's model; memory and time a symbol do not grow with the text.
+
+    The model runs with its population statistics: those of the final evaluation where the run has come to it, else
+    the running averages of training.
+
+    Args:
+        path: run folder of a language model.
+        device: where to compute.
+
+    Raises:
+        RunError: the folder has no trained language model.
+    """
+
+    def __init__(self, path: Path, device: str = "cpu") -> None:
+        folder = RunFolder(path)
+        described = folder.read_config()
+        experiment = find(described["experiment"])
+        config = experiment.restore(described)
+        if not isinstance(config, (CharacterConfig, WordConfig)):
+            raise RunError(f"{path} is a run of {experiment.name}, which is no language model")
+        tensors = _parameters(folder)
+        self.words = isinstance(config, WordConfig)
+        self.window = config.steps if isinstance(config, WordConfig) else None
+        self.vocabulary = vocabulary_of(tensors[VOCABULARY_KEY])
+        self.model: LanguageModel = config.build_model(self.vocabulary)
+        self.model.load_state_dict(tensors)
+        self.model.eval().to(device)
+
+    def encode(self, prompt: str) -> list[int]:
+        """Indices of a prompt; an empty one stands for the end of a line, or else for the first symbol.
+
+        Raises:
+            ValueError: a symbol that the model does not know, where none stands for unknown ones.
+        """
+        symbols = prompt.replace("\n", f" {END_OF_LINE} ").split() if self.words else list(prompt)
+        if not symbols:
+            wanted = (END_OF_LINE,) if self.words else ("\n", " ")
+            symbols = [next((s for s in wanted if s in self.vocabulary.index), self.vocabulary.symbols[0])]
+        return self.vocabulary.encode(symbols).tolist()
+
+    def spell(self, index: int) -> str:
+        """A symbol as it is written."""
+        symbol = self.vocabulary.symbols[index]
+        if not self.words:
+            return symbol
+        return "\n" if symbol == END_OF_LINE else symbol + " "
+
+    def stream(
+        self,
+        prompt: str = "",
+        length: int | None = None,
+        temperature: float = 1.0,
+        seed: int = 0,
+        unknown: bool = False,
+    ) -> Iterator[str]:
+        """Symbols that follow a prompt, as they are drawn.
+
+        Args:
+            prompt: what the model reads first.
+            length: symbols to draw; None for no end.
+            temperature: what the logits are divided by; 0 takes the most probable symbol each time.
+            seed: of the draws; the same one gives the same text.
+            unknown: whether the symbol for unknown ones may be drawn.
+
+        Raises:
+            ValueError: an argument out of its range, or a prompt that the vocabulary does not have.
+        """
+        if length is not None and length < 1:
+            raise ValueError(f"length must be at least 1, got {length}")
+        if not temperature >= 0:
+            raise ValueError(f"temperature must be at least 0, got {temperature}")
+        read = self.encode(prompt)
+        barred = None
+        if not unknown and self.vocabulary.unknown is not None:
+            barred = self.vocabulary.index[self.vocabulary.unknown]
+        return self._stream(read, length, temperature, torch.Generator().manual_seed(seed), barred)
+
+    def _stream(
+        self, read: list[int], length: int | None, temperature: float, random: torch.Generator, barred: int | None
+    ) -> Iterator[str]:
+        state: State | None = None
+        step, drawn = 0, 0
+        logits = torch.empty(0)
+        for index in read:
+            logits, state = self._step(index, state, step)
+            step += 1
+        while length is None or drawn < length:
+            if barred is not None:
+                logits[barred] = -torch.inf
+            if temperature:
+                index = int(torch.multinomial((logits / temperature).softmax(0), 1, generator=random))
+            else:
+                index = int(logits.argmax())
+            yield self.spell(index)
+            drawn += 1
+            logits, state = self._step(index, state, step)
+            step += 1
+
+    @torch.no_grad()
+    def _step(self, index: int, state: State | None, step: int) -> tuple[Tensor, State]:
+        """Logits (V,) on the CPU after one more symbol."""
+        token = torch.full((1, 1), index, device=self.model.readout.weight.device)
+        position = step % self.window if self.window else step
+        logits, after = self.model(token, state=state, start_step=position, readout="last")
+        return logits[0].float().cpu(), after
+
+
+def _parameters(folder: RunFolder) -> dict[str, Tensor]:
+    """The selected model of a run, or the best so far of one that is not finished."""
+    if folder.model.exists():
+        return checkpoint.load(folder.model)[0]
+    if not folder.checkpoint.exists():
+        raise RunError(f"{folder.path} has no checkpoint yet; train it with bnrnn run")
+    tensors, facts = checkpoint.load(folder.checkpoint)
+    trained = facts["best"] is not None and facts["best"]["update"] > 0
+    return checkpoint.below("best" if trained else "model", tensors)
