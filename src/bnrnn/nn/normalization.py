@@ -122,7 +122,6 @@ class Normalization(nn.Module):
             end = min(end, spec.max_steps)
         if end <= start:
             return
-        gaps = spec.max_steps is not None or start > len(self.count)
         self._resize(max(end, len(self.count)))
         count = self.count[start:end]
         weight = 1 / (count + 1).to(mean.dtype)
@@ -133,7 +132,7 @@ class Normalization(nn.Module):
             rows = table[start:end]
             rows += weight * (batch[: end - start].to(table) - rows)
         count += 1
-        if gaps:
+        if start > 0 or end < len(self.count):  # a batch over all rows leaves none empty
             self._fill()
 
     def _resize(self, rows: int) -> None:
@@ -168,9 +167,9 @@ class Normalization(nn.Module):
             state_dict = dict(state_dict)
             for name in ("mean", "var", "count"):
                 own, value = getattr(self, name), state_dict.get(prefix + name)
-                if not isinstance(value, Tensor) or value.dim() != own.dim():
+                if not isinstance(value, Tensor) or value.dim() != own.dim() or value.shape[1:] != own.shape[1:]:
                     continue  # missing or misshapen: torch's own loading says so
-                value = value if self.spec.max_steps is None else _lengthened(value, own, name == "count")
+                value = value if self.spec.max_steps is None else _lengthened(value, own, name)
                 state_dict[prefix + name] = value
                 setattr(self, name, own.new_empty(len(value), *own.shape[1:]))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
@@ -179,12 +178,12 @@ class Normalization(nn.Module):
         return f"{self.size}, {self.spec}"
 
 
-def _lengthened(value: Tensor, own: Tensor, is_count: bool) -> Tensor:
+def _lengthened(value: Tensor, own: Tensor, name: str) -> Tensor:
     """``value`` with as many rows as ``own``: cut, or continued by its last row with a count of 0."""
     missing = len(own) - len(value)
     if missing <= 0:
         return value[: len(own)]
     if len(value) == 0:
-        return own
+        return torch.full_like(own, int(name == "var"))
     tail = value[-1:].expand(missing, *value.shape[1:])
-    return torch.cat((value, torch.zeros_like(tail) if is_count else tail))
+    return torch.cat((value, torch.zeros_like(tail) if name == "count" else tail))
