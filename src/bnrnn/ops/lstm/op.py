@@ -56,6 +56,7 @@ def cpu(
     tensors, layout, eps = _library.flatten_sites(sites)
     keep = _library.is_training(x, h0, c0, weight_ih, weight_hh, bias, *tensors)
     masks = (_library.constant(t, dtype) for t in (recurrent_mask, zoneout_h, zoneout_c))
+    x = x if x.is_floating_point() else x.long()
     output, h_n, c_n, statistics, _ = torch.ops.bnrnn.lstm(
         x, h0, c0, weight_ih, weight_hh, bias, tensors, layout, eps, batch_sizes, *masks, keep
     )
