@@ -5,7 +5,7 @@ from __future__ import annotations
 from bnrnn.experiments.experiment import Experiment
 from bnrnn.experiments.pixels import PixelConfig, PixelTask
 
-_CONFIG = PixelConfig(epochs=60, batch_size=50, population_batch_size=400, population_every=120)
+_CONFIG = PixelConfig(epochs=50, batch_size=50, population_batch_size=400, population_every=240)
 
 DIGITS = Experiment(
     name="digits",
@@ -13,7 +13,7 @@ DIGITS = Experiment(
     paper="after Cooijmans et al. 2017, 5.1",
     target="a demonstration, not in the papers",
     data="scikit-learn",
-    cost="1,380 updates; half a minute on 2 cores",
+    cost="1,200 updates; half a minute on 2 cores",
     config=_CONFIG,
     build=lambda config: PixelTask(config, data="digits", order="scan"),
 )
@@ -24,7 +24,7 @@ DIGITS_PERMUTED = Experiment(
     paper="after Cooijmans et al. 2017, 5.1",
     target="a demonstration, not in the papers",
     data="scikit-learn",
-    cost="1,380 updates; half a minute on 2 cores",
+    cost="1,200 updates; half a minute on 2 cores",
     config=_CONFIG,
     build=lambda config: PixelTask(config, data="digits", order="permuted"),
 )

@@ -15,7 +15,7 @@ PMNIST = Experiment(
     paper="Cooijmans et al. 2017, 5.1",
     target="Table 1; Figure 3, right",
     data="mnist",
-    cost="100,000 updates; 8 to 20 h on 2 cores",
+    cost="100,000 updates; 5 to 8 h on 2 cores",
     config=PixelConfig(),
     build=lambda config: PixelTask(config, data="mnist", order="permuted"),
 )
@@ -26,7 +26,7 @@ PMNIST_RELEASED = Experiment(
     paper="Cooijmans et al. 2017, 5.1 (code)",
     target="Table 1; Figure 3, right",
     data="mnist",
-    cost="100,000 updates; 8 to 20 h on 2 cores",
+    cost="100,000 updates; 5 to 8 h on 2 cores",
     config=PixelConfig(),
     build=lambda config: PixelTask(config, data="mnist", order="with-replacement"),
 )

@@ -11,7 +11,7 @@ SMNIST = Experiment(
     paper="Cooijmans et al. 2017, 5.1",
     target="Table 1; Figure 3, left",
     data="mnist",
-    cost="100,000 updates; 8 to 20 h on 2 cores",
+    cost="100,000 updates; 5 to 8 h on 2 cores",
     config=PixelConfig(),
     build=lambda config: PixelTask(config, data="mnist", order="scan"),
 )

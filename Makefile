@@ -1,0 +1,48 @@
+# make demo: from a bare machine with Python 3.10 or newer to a trained LSTM and BN-LSTM and a report
+# make test: the tests;  make lint: style, types, layering
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := constraints.txt pyproject.toml $(wildcard setup.py src/bnrnn/csrc/*)
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint smoke clean
+
+demo: $(VENV)/.ready-demo
+	for experiment in digits digits-permuted; do \
+	  for norm in none recurrent; do \
+	    $(BIN)/bnrnn run $$experiment --norm $$norm --resume || exit; \
+	  done; \
+	done
+	$(BIN)/bnrnn report runs/digits-lstm-none-seed1 runs/digits-lstm-recurrent-seed1 \
+	  runs/digits-permuted-lstm-none-seed1 runs/digits-permuted-lstm-recurrent-seed1
+
+test: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+smoke: $(VENV)/.ready-demo
+	for norm in none recurrent; do \
+	  $(BIN)/bnrnn run digits --norm $$norm --max-updates 48 --run-dir runs/smoke-$$norm --resume --quiet || exit; \
+	done
+	$(BIN)/bnrnn report runs/smoke-none runs/smoke-recurrent --out runs/smoke-report
+
+# torch first, at the tested version: a looser requirement would take the newest build with its GPU libraries
+$(VENV)/.ready-demo: $(SOURCES)
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) torch==2.13.0 setuptools wheel
+	$(INSTALL) --no-build-isolation --editable '.[experiments]'
+	touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready-demo
+	$(INSTALL) --no-build-isolation --editable '.[experiments,tensorboard,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build runs/smoke-none runs/smoke-recurrent runs/smoke-report
