@@ -248,9 +248,10 @@ def _print_evaluation(title: str, evaluation: dict[str, dict[str, dict[str, floa
     columns = [(split, kind) for split, kinds in evaluation.items() for kind in kinds]
     for split, kind in columns:
         table.add_column(f"{split}\n{kind} statistics", justify="right")
-    split, kind = columns[0]
-    for metric in evaluation[split][kind]:
-        table.add_row(metric, *(f"{evaluation[split][kind][metric]:.4f}" for split, kind in columns))
+    metrics = dict.fromkeys(metric for split, kind in columns for metric in evaluation[split][kind])
+    for metric in metrics:
+        found = (evaluation[split][kind].get(metric) for split, kind in columns)
+        table.add_row(metric, *("" if value is None else f"{value:.4f}" for value in found))
     Console().print(table)
 
 
@@ -260,14 +261,76 @@ def table(rows: dict[str, str]) -> str:
     return "\n".join(f"  {name:<{width}}{text}" for name, text in rows.items())
 
 
+def _figure_lengths(arguments: list[str]) -> int:
+    from bnrnn.experiments.lengths import LENGTHS, measure
+    from bnrnn.figures.curves import png
+    from bnrnn.figures.lengths import lengths_figure
+
+    @dataclasses.dataclass(frozen=True)
+    class Lengths:
+        """Score character models on test pieces of several lengths, and draw that over the paper's Figure 4b."""
+
+        runs: tyro.conf.Positional[tuple[Path, ...]]
+        """Run folders of character models; each gets its numbers as lengths.json."""
+        lengths: tuple[int, ...] = LENGTHS
+        """Symbols in a piece."""
+        out: Path = Path("lengths.png")
+        """PNG file to write."""
+        device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+        """Where to compute."""
+
+    chosen = parse(Lengths, arguments, "bnrnn figure lengths")
+    if not chosen.runs:
+        raise UsageError("bnrnn figure lengths needs at least one run folder")
+    records = [(path.name, measure(path, chosen.lengths, chosen.device)) for path in chosen.runs]
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
+    chosen.out.write_bytes(png(lengths_figure(records)))
+    print(chosen.out)
+    return 0
+
+
+def _sample(arguments: list[str]) -> int:
+    from bnrnn.experiments.sampling import Sampler
+
+    @dataclasses.dataclass(frozen=True)
+    class Sample:
+        """Stream text from a trained language model."""
+
+        run: tyro.conf.Positional[Path]
+        """Run folder."""
+        prompt: str = ""
+        """What the model reads first."""
+        length: int | None = 1000
+        """Characters or words to draw; None for no end."""
+        temperature: float = 1.0
+        """Below 1: more probable symbols; 0: the most probable one each time."""
+        seed: int = 0
+        """The same seed gives the same text."""
+        unknown: bool = False
+        """Let the symbol for unknown ones be drawn."""
+        device: Literal["cpu", "cuda", "mps"] = "cpu"
+        """Where to compute."""
+
+    chosen = parse(Sample, arguments, "bnrnn sample")
+    sampler = Sampler(chosen.run, chosen.device)
+    symbols = sampler.stream(chosen.prompt, chosen.length, chosen.temperature, chosen.seed, chosen.unknown)
+    print(chosen.prompt, end=" " if sampler.words and chosen.prompt else "", flush=True)
+    for symbol in symbols:
+        print(symbol, end="", flush=True)
+    print()
+    return 0
+
+
 COMMANDS: dict[str, tuple[str, Command]] = {
     "list": ("show every experiment and the results that exist", _list),
     "run": ("train an experiment's model", _run),
     "evaluate": ("evaluate a run's model with batch and population statistics", _evaluate),
     "report": ("write tables, curves and one HTML page from run folders", _report),
     "figure": ("draw one figure", _figure),
+    "sample": ("stream text from a trained language model", _sample),
     "data": ("list, download or verify the data files", _data),
 }
 FIGURES: dict[str, tuple[str, Command]] = {
     "curves": ("validation curves of runs over the paper's own", _figure_curves),
+    "lengths": ("test bits per character over the length of the sequences", _figure_lengths),
 }

@@ -183,33 +183,28 @@ class CharacterTask:
         return Step(loss, metrics, kept if self.config.carry_state else {})
 
     def evaluate(self, model: nn.Module, split: Split, statistics: Statistics) -> Metrics:
-        """Loss, bits per character (bpc) and error.
+        """Loss, bits per character (bpc) and error, on pieces of the training length, each from the initial state.
 
-        The validation part is scored in pieces of the training length, each from the initial state. The test part
-        is scored in such pieces and in those of ``test_lengths``, as ``bpc_{length}``, and, where no batch
-        statistics are needed, as one sequence, which gives its loss, bpc and error.
+        Of the test part also the bpc on pieces of each length in ``test_lengths``, ``bpc_{length}``, and, where no
+        batch statistics are needed, on the whole part as one sequence, ``bpc_sequence``.
         """
         text = {"train": self.corpus.train, "valid": self.corpus.valid, "test": self.corpus.test}[split]
         length, rows = self.config.length, self.config.evaluation_batch_size
-        if split != "test":
-            limit = self.config.valid_pieces * length if split == "valid" else 0
-            return _metrics(score_pieces(model, text[: limit or None], length, rows))
-        metrics: Metrics = {}
-        if self.config.whole_test and (statistics == "population" or not has_batch_statistics(model)):
-            metrics = _metrics(score_sequence(model, text))
-        for piece in (length, *self.test_lengths):
-            if len(text) >= 2 * piece:
-                metrics[f"bpc_{piece}"] = score_pieces(model, text, piece, rows).bits
+        limit = self.config.valid_pieces * length if split == "valid" else 0
+        score = score_pieces(model, text[: limit or None], length, rows)
+        metrics = {"loss": score.loss, "bpc": score.bits, "error": score.error, "accuracy": 1 - score.error}
+        if split == "test":
+            for piece in self.test_lengths:
+                if len(text) >= 2 * piece:
+                    metrics[f"bpc_{piece}"] = score_pieces(model, text, piece, rows).bits
+            if self.config.whole_test and (statistics == "population" or not has_batch_statistics(model)):
+                metrics["bpc_sequence"] = score_sequence(model, text).bits
         return metrics
 
     def population_batches(self) -> Iterator[tuple[Tensor]]:
         """The training part in order, in sequences of the training length."""
         for tokens, _ in pieces(self.corpus.train, self.config.length, self.config.population_batch_size):
             yield (tokens.long(),)
-
-
-def _metrics(score: Score) -> Metrics:
-    return {"loss": score.loss, "bpc": score.bits, "error": score.error, "accuracy": 1 - score.error}
 
 
 def score_pieces(model: nn.Module, text: Tensor, length: int, batch_size: int) -> Score:

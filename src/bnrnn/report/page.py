@@ -91,7 +91,10 @@ def compare(run: Run) -> list[Comparison]:
                 same_length=True,
             )
         )
-    for split, kinds in (run.result or {}).get("evaluation", {}).items():
+    evaluation = dict((run.result or {}).get("evaluation", {}))
+    if (training := run.training_perplexity()) is not None:
+        evaluation["train"] = {"batch": {metric: training}}
+    for split, kinds in evaluation.items():
         for statistics, metrics in kinds.items():
             printed = {
                 result.metric or metric: result

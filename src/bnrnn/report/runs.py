@@ -89,6 +89,15 @@ class Run:
         rows = [row for row in self.rows if row["kind"] == "train" and metric in row]
         return [row["update"] for row in rows], [row[metric] for row in rows]
 
+    def training_perplexity(self) -> float | None:
+        """Mean perplexity of the training batches in the epoch before the selected model; None of other tasks."""
+        selected = ((self.result or {}).get("selected") or {}).get("update") or 0
+        evaluated, _ = self.curve("batch_perplexity")
+        start = max((update for update in evaluated if update < selected), default=0)
+        rows = zip(*self.training_curve("perplexity"), strict=True)
+        values = [value for update, value in rows if start < update <= selected]
+        return sum(values) / len(values) if values else None
+
     def brief(self) -> str:
         """One line for ``bnrnn list``."""
         return f"{self.label}, {self.status} ({self.path})"
