@@ -49,7 +49,10 @@ class RunFolder:
                 self._check(config, resume)
             else:
                 self.write_json(self.config, config)
-        except OSError as error:
+        except BaseException as error:
+            self.close()
+            if not isinstance(error, OSError):
+                raise
             raise RunError(
                 f"cannot write the run folder {self.path} ({error.strerror or error}); name another one with --run-dir"
             ) from error

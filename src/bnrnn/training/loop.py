@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from types import FrameType
 from typing import Any
@@ -112,31 +112,28 @@ class _Run:
         self.stopping = False
 
     def complete(self) -> dict[str, Any]:
+        with closing(self.log), _stop_on_signals(self), self.display.running(self.at.update, self.end, self.at.epoch):
+            self._train()
+            return self._finish()
+
+    def _train(self) -> None:
         started = time.perf_counter() - self.at.seconds
         saved = time.perf_counter()
-        with _stop_on_signals(self), self.display.running(self.at.update, self.end, self.at.epoch):
-            if self.at.update == 0:
+        if self.at.update == 0:
+            self._evaluate()
+        while self.at.update < self.end:
+            self._update()
+            self.at.seconds = time.perf_counter() - started
+            epoch_ended = self.at.position == 0
+            every = self.plan.evaluate_every
+            if self.at.update % every == 0 if every else epoch_ended:
                 self._evaluate()
-            while self.at.update < self.end:
-                self._update()
-                self.at.seconds = time.perf_counter() - started
-                epoch_ended = self.at.position == 0
-                every = self.plan.evaluate_every
-                if self.at.update % every == 0 if every else epoch_ended:
-                    self._evaluate()
-                if (
-                    self.stopping
-                    or epoch_ended
-                    or self.at.update == self.end
-                    or time.perf_counter() - saved > self.options.checkpoint_seconds
-                ):
-                    self._save()
-                    saved = time.perf_counter()
-                if self.stopping:
-                    raise InterruptionError(f"stopped at update {self.at.update:,}")
-            result = self._finish()
-        self.log.close()
-        return result
+            late = time.perf_counter() - saved > self.options.checkpoint_seconds
+            if self.stopping or late or epoch_ended or self.at.update == self.end:
+                self._save()
+                saved = time.perf_counter()
+            if self.stopping:
+                raise InterruptionError(f"stopped at update {self.at.update:,}")
 
     def _update(self) -> None:
         at, task = self.at, self.task
