@@ -107,8 +107,8 @@ class GRU(RecurrentLayer):
         output, h, statistics = ops.gru(
             call.x,
             h0,
-            self.get_parameter("weight_ih" + call.suffix),
-            self.get_parameter("weight_hh" + call.suffix),
+            self._weight("weight_ih", call.suffix),
+            self._weight("weight_hh", call.suffix),
             bias,
             bias_hn,
             sites=call.sites,

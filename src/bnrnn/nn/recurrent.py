@@ -214,6 +214,10 @@ class RecurrentLayer(nn.Module):
     def _normalizations(self, suffix: str) -> dict[str, Normalization]:
         return {} if self.norm is None else dict(getattr(self, "norm" + suffix).items())
 
+    def _weight(self, name: str, suffix: str) -> Tensor:
+        """By attribute, since torch.func and parametrizations put tensors in a parameter's place."""
+        return getattr(self, name + suffix)
+
     def _parameter(self, name: str, suffix: str) -> Tensor | None:
         return getattr(self, name + suffix, None)
 

@@ -100,8 +100,8 @@ class RNN(RecurrentLayer):
         output, h, statistics = ops.rnn(
             call.x,
             h0,
-            self.get_parameter("weight_ih" + call.suffix),
-            self.get_parameter("weight_hh" + call.suffix),
+            self._weight("weight_ih", call.suffix),
+            self._weight("weight_hh", call.suffix),
             bias if bias is None or bias_hh is None else bias + bias_hh,
             nonlinearity=self.nonlinearity,
             sites=call.sites,
