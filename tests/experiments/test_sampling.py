@@ -1,0 +1,157 @@
+"""Streaming text from trained runs, and the figure of lengths."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bnrnn.data.corpus import Corpus, Vocabulary
+from bnrnn.experiments.char_lm import CHAR_LM, TextConfig
+from bnrnn.experiments.lengths import measure
+from bnrnn.experiments.ptb_word import PTB_WORD_SMALL, WordConfig, WordTask
+from bnrnn.experiments.sampling import Sampler
+from bnrnn.figures.curves import png
+from bnrnn.figures.lengths import lengths_figure
+from bnrnn.training import RunError, RunFolder
+from bnrnn.training.session import Session, run
+
+TEXT = "the cat sat on the mat, the dog ate the hat; naïve ☕. " * 40
+
+
+def train_characters(folder: Path, **options: object) -> Path:
+    source = folder / "text.txt"
+    source.write_text(TEXT, encoding="utf-8")
+    config = TextConfig(text=(str(source),), units=12, length=20, batch_size=8, epochs=2, **options)  # type: ignore[arg-type]
+    target = RunFolder(folder / "run")
+    session = Session(quiet=True, device="cpu")
+    run(CHAR_LM.describe(config), lambda: CHAR_LM.build(config), session, target, "test")
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def characters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_characters(tmp_path_factory.mktemp("characters"))
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    vocabulary = Vocabulary(("<eos>", "<unk>", "a", "cat", "sat"), unknown="<unk>")
+    random = torch.Generator().manual_seed(0)
+    parts = [torch.randint(5, (n,), generator=random, dtype=torch.uint8) for n in (300, 100, 100)]
+    corpus = Corpus("made up", "word", parts[0], parts[1], parts[2], vocabulary)
+    config = WordConfig(units=8, steps=5, batch_size=4, epochs=1)
+    folder = tmp_path_factory.mktemp("words") / "run"
+    session = Session(quiet=True, device="cpu")
+    run(PTB_WORD_SMALL.describe(config), lambda: WordTask(config, corpus), session, RunFolder(folder), "test")
+    return folder
+
+
+def test_the_same_seed_gives_the_same_text(characters: Path) -> None:
+    sampler = Sampler(characters)
+    first = "".join(sampler.stream("the ", 60, seed=1))
+    assert len(first) == 60
+    assert "".join(sampler.stream("the ", 60, seed=1)) == first
+    assert "".join(Sampler(characters).stream("the ", 60, seed=1)) == first
+    assert "".join(sampler.stream("the ", 60, seed=2)) != first
+    assert "".join(itertools.islice(sampler.stream("the ", seed=1), 60)) == first
+    greedy = "".join(sampler.stream("the ", 30, temperature=0.0, seed=1))
+    assert greedy == "".join(sampler.stream("the ", 30, temperature=0.0, seed=2))
+
+
+def test_a_stream_is_the_whole_sequence_in_steps(characters: Path) -> None:
+    """Greedy symbols are the ones that one call on the whole text gives, beyond the training length as well."""
+    sampler = Sampler(characters)
+    text = "the cat" + "".join(sampler.stream("the cat", 40, temperature=0.0, unknown=True))
+    tokens = sampler.vocabulary.encode(text).long()
+    with torch.no_grad():
+        logits, _ = sampler.model(tokens[:, None])
+    assert isinstance(logits, torch.Tensor)
+    assert sampler.vocabulary.decode(logits[6:-1, 0].argmax(-1)) == list(text[7:])
+
+
+def test_words(words: Path) -> None:
+    sampler = Sampler(words)
+    drawn = list(sampler.stream("a cat", 50, seed=1))
+    assert set(drawn) <= {"\n", "a ", "cat ", "sat "}
+    assert "<unk> " in set(sampler.stream("a dog", 100, seed=1, unknown=True))
+    assert sampler.encode("a dog\nsat") == [2, 1, 0, 4]
+    assert sampler.encode("") == [0]
+    state, position = None, []
+    for step, token in enumerate(sampler.encode("a cat sat a cat sat a")):
+        logits, state = sampler._step(token, state, step)
+        position.append(logits)
+    with torch.no_grad():  # statistics belong to positions in the window
+        expected, _ = sampler.model(torch.tensor(sampler.encode("a cat sat a cat sat a"))[:, None], window=5)
+    assert isinstance(expected, torch.Tensor)
+    torch.testing.assert_close(torch.stack(position), expected[:, 0])
+
+
+def test_unknown_characters_are_read_and_not_drawn(characters: Path) -> None:
+    sampler = Sampler(characters)
+    assert sampler.encode("日")[0] == sampler.vocabulary.index["\ufffd"]
+    assert "\ufffd" not in "".join(sampler.stream("日本", 200, temperature=5.0))
+
+
+def test_an_unfinished_run_can_be_sampled(characters: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "checkpoint.safetensors"):
+        (tmp_path / name).write_bytes((characters / name).read_bytes())
+    assert len(list(Sampler(tmp_path).stream("the", 5))) == 5
+
+
+def test_bad_calls_are_refused(characters: Path, tmp_path: Path) -> None:
+    sampler = Sampler(characters)
+    with pytest.raises(ValueError, match="length must be at least 1, got 0"):
+        sampler.stream("a", 0)
+    with pytest.raises(ValueError, match="temperature must be at least 0, got -1"):
+        sampler.stream("a", 5, temperature=-1.0)
+    with pytest.raises(RunError, match="not a run folder"):
+        Sampler(tmp_path / "absent")
+    config = json.loads((characters / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError, match="no checkpoint yet"):
+        Sampler(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({**config, "experiment": "digits", "config": {"units": 5}}))
+    with pytest.raises(RunError, match="digits, which is no language model"):
+        Sampler(tmp_path)
+
+
+def test_a_run_does_not_go_on_with_another_vocabulary(tmp_path: Path) -> None:
+    folder = train_characters(tmp_path, whole_test=False)
+    source = tmp_path / "text.txt"
+    source.write_text(source.read_text(encoding="utf-8").replace("naïve", "naive"), encoding="utf-8")
+    config = CHAR_LM.restore(json.loads((folder / "config.json").read_text()))
+    session = Session(quiet=True, device="cpu", resume=True)
+    with pytest.raises(RunError, match=r"its vocabulary of .* is not the text's"):
+        run(CHAR_LM.describe(config), lambda: CHAR_LM.build(config), session, RunFolder(folder), "test")
+
+
+def test_lengths_are_measured_and_drawn(characters: Path, words: Path) -> None:
+    lines: list[str] = []
+    record = measure(characters, (10, 20, 40), "cpu", lines.append)
+    assert json.loads((characters / "lengths.json").read_text()) == record
+    assert set(record["bpc"]) == {"population", "batch"}
+    assert len(lines) == 6
+    result = json.loads((characters / "result.json").read_text())["evaluation"]["test"]
+    for kind in ("population", "batch"):
+        assert record["bpc"][kind][1] == pytest.approx(result[kind]["bpc"], rel=1e-5)
+    figure = lengths_figure([("ours", record)])
+    assert len(figure.axes[0].lines) == 5
+    assert png(figure).startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="lengths must be 2 to"):
+        measure(characters, (10_000,), "cpu", lines.append)
+
+
+def test_the_command_streams_text(characters: Path) -> None:
+    command = [sys.executable, "-m", "bnrnn", "sample", str(characters), "--prompt", "the ", "--length", "20"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8")
+    assert done.stdout.startswith("the ")
+    assert len(done.stdout.rstrip("\n")) >= 20
+    failed = subprocess.run([*command, "--temperature", "-1"], capture_output=True, text=True, check=False)
+    assert failed.returncode == 2
+    assert failed.stderr.count("\n") == 1
