@@ -480,7 +480,10 @@ class RecurrentLayer(nn.Module):
         if not isinstance(lengths, Tensor):
             if not isinstance(lengths, (list, tuple)):
                 raise TypeError(f"lengths must be a tensor or a sequence of ints, got {type(lengths).__name__}")
-            lengths = torch.tensor(lengths)
+            try:
+                lengths = torch.tensor(lengths)
+            except (TypeError, ValueError) as error:
+                raise TypeError(f"lengths must be a tensor or a sequence of ints, got {lengths!r}") from error
         if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
             raise TypeError(f"lengths must be integers, got {lengths.dtype}")
         steps, batch = x.shape[:2]
