@@ -18,8 +18,9 @@ demo: $(VENV)/.ready-demo
 	$(BIN)/bnrnn report runs/digits-lstm-none-seed1 runs/digits-lstm-recurrent-seed1 \
 	  runs/digits-permuted-lstm-none-seed1 runs/digits-permuted-lstm-recurrent-seed1
 
+# the tests marked real_data need the data files: BNRNN_DATA=folder make test
 test: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(if $(BNRNN_DATA),,-m 'not real_data')
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check

@@ -30,6 +30,7 @@ PLAN = Plan(updates=40, log_every=3, population_every=20, clip=1.0)
 def run(path: Path, task: ToyTask, max_updates: int | None = None, resume: bool = False) -> dict[str, Any]:
     folder = RunFolder(path)
     folder.open(CONFIG, resume)
+    folder.begin(CONFIG)
     try:
         fabric = Fabric(accelerator="cpu", devices=1)
         display = Display(Console(file=io.StringIO()), "toy", quiet=True)
@@ -179,6 +180,7 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
 def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "a")
     folder.open(CONFIG, resume=False)
+    folder.begin(CONFIG)
     folder.close()
     with pytest.raises(RunError, match="--resume"):
         RunFolder(tmp_path / "a").open(CONFIG, resume=False)
@@ -190,7 +192,7 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="cannot write the run folder.*--run-dir"):
+    with pytest.raises(RunError, match=r"cannot write the run folder.*--run-dir"):
         RunFolder(tmp_path / "file" / "run").open(CONFIG, resume=False)
 
 

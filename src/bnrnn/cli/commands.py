@@ -190,10 +190,10 @@ def _figure_curves(arguments: list[str]) -> int:
 
     chosen = parse(Curves, arguments, "bnrnn figure curves")
     runs = [read_run(path) for path in chosen.runs]
-    if len({run.experiment for run in runs}) != 1:
-        raise UsageError(
-            f"runs must be of one experiment, got {', '.join(sorted({run.experiment for run in runs})) or 'none'}"
-        )
+    experiments = sorted({run.experiment for run in runs})
+    if len(experiments) != 1:
+        got = ", ".join(experiments) or "none"
+        raise UsageError(f"name run folders of one experiment, got {got}; see bnrnn figure curves --help")
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.write_bytes(curve_figure(runs))
     print(chosen.out)

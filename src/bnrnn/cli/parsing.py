@@ -33,10 +33,15 @@ def parse(kind: type[T], arguments: Sequence[str], prog: str, description: str |
 
 
 def _one_line(box: str, prog: str) -> str:
-    """The message inside tyro's box: what is wrong, and the option that may have been meant."""
-    lines = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
-    rules = [index for index, line in enumerate(lines) if line.startswith("──")]
-    message = " ".join(lines[: rules[0]] if rules else lines)
+    """The message inside tyro's box: what is wrong, and the option that may have been meant.
+
+    The box has a title, the message, a rule and hints. Where the output is not UTF-8 it is drawn without sides, and a
+    rule below the title takes the place of its upper edge.
+    """
+    lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
+    rules = [index for index, line in enumerate(lines) if line and not line.strip("─-")]
+    start = 0 if "╭" in box else rules.pop(0) + 1
+    message = " ".join(lines[start : rules[0] if rules else None])
     hint = next((lines[i + 1] for i, line in enumerate(lines) if line.startswith("Perhaps you meant")), None)
     meant = f"; perhaps you meant {hint.split()[0]}" if hint else ""
     return f"{message.strip().rstrip('.')}{meant}; all options: {prog} --help"

@@ -57,6 +57,9 @@ class Experiment:
             RunError: it has other options than this version's.
         """
         try:
-            return type(self.config)(**described["config"])
+            options = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in described["config"].items()
+            }
+            return type(self.config)(**options)
         except (TypeError, KeyError) as error:
             raise RunError(f"the run's config does not fit experiment {self.name} of this version ({error})") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -22,7 +22,7 @@ class PaperCurve:
         """The value at an update, None outside the figure."""
         if not self.updates[0] <= update <= self.updates[-1]:
             return None
-        right = min(bisect_right(self.updates, update), len(self.updates) - 1)
+        right = max(bisect_left(self.updates, update), 1)
         x0, x1 = self.updates[right - 1], self.updates[right]
         y0, y1 = self.values[right - 1], self.values[right]
         return y0 + (y1 - y0) * (update - x0) / (x1 - x0)

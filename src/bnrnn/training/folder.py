@@ -36,7 +36,7 @@ class RunFolder:
         self._lock: IO[str] | None = None
 
     def open(self, config: dict[str, Any], resume: bool) -> None:
-        """Makes the folder ready for a new run, or for going on with the one it holds.
+        """Takes the folder for a new run, or for going on with the one it holds.
 
         Raises:
             RunError: it holds a run and ``resume`` is false, it holds a run of another config, another process
@@ -47,8 +47,6 @@ class RunFolder:
             self._take_lock()
             if self.config.exists():
                 self._check(config, resume)
-            else:
-                self.write_json(self.config, config)
         except BaseException as error:
             self.close()
             if not isinstance(error, OSError):
@@ -56,6 +54,11 @@ class RunFolder:
             raise RunError(
                 f"cannot write the run folder {self.path} ({error.strerror or error}); name another one with --run-dir"
             ) from error
+
+    def begin(self, config: dict[str, Any]) -> None:
+        """Writes the config of a new run, once everything else about its start is known to be well."""
+        if not self.config.exists():
+            self.write_json(self.config, config)
 
     def close(self) -> None:
         """Lets other processes at the folder."""

@@ -76,7 +76,8 @@ def run(
         bnrnn.training.DivergenceError, bnrnn.training.InterruptionError: see :func:`bnrnn.training.train`.
     """
     options = session.options
-    folder.open({**described, "precision": session.precision, "matmul": session.matmul}, session.resume)
+    config = {**described, "precision": session.precision, "matmul": session.matmul}
+    folder.open(config, session.resume)
     try:
         torch.set_float32_matmul_precision(session.matmul)
         if session.threads is not None:
@@ -88,6 +89,7 @@ def run(
             loggers=_loggers(folder) if session.tensorboard else [],
         )
         task = build()
+        folder.begin(config)
         display = Display(Console(), f"{described['experiment']} {described['label']}", session.quiet)
         facts = {"command": command, "planned_updates": task.plan.updates, **_facts(session)}
         folder.add_environment({**environment(fabric.device), **facts})
