@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from bnrnn.experiments.characters import CharacterConfig
-from bnrnn.experiments.language import VOCABULARY_KEY, LanguageModel, State, vocabulary_of
+from bnrnn.experiments.language import VOCABULARY_KEY, LanguageModel, vocabulary_of
 from bnrnn.experiments.ptb_word import WordConfig
 from bnrnn.experiments.registry import find
+from bnrnn.experiments.streaming import steps
 from bnrnn.training import RunError, RunFolder, checkpoint
 
 END_OF_LINE = "<eos>"
@@ -98,31 +99,24 @@ class Sampler:
     def _stream(
         self, read: list[int], length: int | None, temperature: float, random: torch.Generator, barred: int | None
     ) -> Iterator[str]:
-        state: State | None = None
-        step, drawn = 0, 0
+        bars = torch.zeros(len(self.vocabulary))
+        if barred is not None:
+            bars[barred] = -torch.inf
+        step = steps(self.model, self.window)
         logits = torch.empty(0)
         for index in read:
-            logits, state = self._step(index, state, step)
-            step += 1
+            logits = step(index)
+        drawn = 0
         while length is None or drawn < length:
-            if barred is not None:
-                logits[barred] = -torch.inf
+            logits = logits.float().cpu() + bars
             if temperature:
                 index = int(torch.multinomial((logits / temperature).softmax(0), 1, generator=random))
             else:
                 index = int(logits.argmax())
             yield self.spell(index)
             drawn += 1
-            logits, state = self._step(index, state, step)
-            step += 1
-
-    @torch.no_grad()
-    def _step(self, index: int, state: State | None, step: int) -> tuple[Tensor, State]:
-        """Logits (V,) on the CPU after one more symbol."""
-        token = torch.full((1, 1), index, device=self.model.readout.weight.device)
-        position = step % self.window if self.window else step
-        logits, after = self.model(token, state=state, start_step=position, readout="last")
-        return logits[0].float().cpu(), after
+            if drawn != length:
+                logits = step(index)
 
 
 def _parameters(folder: RunFolder) -> dict[str, Tensor]:
