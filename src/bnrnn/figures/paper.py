@@ -79,7 +79,10 @@ class PaperLengths:
 
 def paper_lengths() -> list[PaperLengths]:
     """The curves of Cooijmans et al. 2017, Figure 4b."""
-    return [PaperLengths(**curve) for curve in _content()["lengths"]]
+    return [
+        PaperLengths(**{**curve, "lengths": tuple(curve["lengths"]), "values": tuple(curve["values"])})
+        for curve in _content()["lengths"]
+    ]
 
 
 def paper_source() -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnrnn.figures.curves import Curve, learning_curves, png
+from bnrnn.figures.lengths import lengths_figure
 from bnrnn.figures.paper import PaperExperiment, paper_experiment, paper_source
 from bnrnn.report.runs import Run
 
@@ -233,6 +234,9 @@ def write_report(runs: Sequence[Run], folder: Path, command: str) -> Path:
     sections = []
     for name, group in groups.items():
         pictures = {f"{name}.png": curve_figure(group), f"{name}-training.png": loss_figure(group)}
+        measured = [(run.label, run.lengths) for run in group if run.lengths is not None]
+        if measured:
+            pictures[f"{name}-lengths.png"] = png(lengths_figure(measured))
         for file, content in pictures.items():
             (folder / file).write_bytes(content)
         sections.append(_section(name, group, list(pictures.values())))

@@ -22,6 +22,7 @@ class Run:
         rows: ``metrics.jsonl``, all whole lines.
         result: ``result.json``, None while there is none.
         environments: ``environment.json``, one entry for each start.
+        lengths: ``lengths.json``, what ``bnrnn figure lengths`` measured, None without it.
     """
 
     path: Path
@@ -29,6 +30,7 @@ class Run:
     rows: tuple[dict[str, Any], ...]
     result: dict[str, Any] | None
     environments: tuple[dict[str, Any], ...]
+    lengths: dict[str, Any] | None = None
 
     @property
     def experiment(self) -> str:
@@ -120,6 +122,7 @@ def read_run(path: Path) -> Run:
         rows=tuple(_rows(path / "metrics.jsonl")),
         result=_json(path / "result.json") if (path / "result.json").exists() else None,
         environments=tuple(_json(path / "environment.json") if (path / "environment.json").exists() else ()),
+        lengths=_json(path / "lengths.json") if (path / "lengths.json").exists() else None,
     )
 
 
