@@ -17,10 +17,12 @@ namespace {
 #include "statistics.h"
 #include "recurrence.h"
 #include "lstm.h"
+#include "gru.h"
+#include "rnn.h"
 
 template <typename T>
 constexpr Cells<T> cells() {
-    return {Entry<T, Lstm>::cell(), Entry<T, Lstm>::cell(), Entry<T, Lstm>::cell()};
+    return {Entry<T, Lstm>::cell(), Entry<T, Gru>::cell(), Entry<T, Rnn>::cell()};
 }
 }  // namespace
 

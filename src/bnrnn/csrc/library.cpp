@@ -268,8 +268,8 @@ ForwardResult lstm(Tensor x, Tensor h0, Tensor c0, Tensor weight_ih, Tensor weig
                    std::vector<Tensor> site_tensors, std::vector<std::int64_t> site_layout, std::vector<double> eps,
                    OptionalTensor batch_sizes, OptionalTensor recurrent_mask, OptionalTensor zoneout_h,
                    OptionalTensor zoneout_c, bool keep) {
-    return forward({Net::lstm, x, h0, c0, weight_ih, weight_hh, bias, std::nullopt, site_tensors, site_layout, eps,
-                    batch_sizes, recurrent_mask, zoneout_h, zoneout_c},
+    return forward({Net::lstm, x, h0, c0, weight_ih, weight_hh, bias, {}, site_tensors, site_layout, eps, batch_sizes,
+                    recurrent_mask, zoneout_h, zoneout_c},
                    keep);
 }
 
@@ -278,10 +278,55 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> lstm_backward
     Tensor x, Tensor weight_ih, Tensor weight_hh, OptionalTensor bias, std::vector<Tensor> site_tensors,
     std::vector<std::int64_t> site_layout, std::vector<double> eps, OptionalTensor batch_sizes,
     OptionalTensor recurrent_mask, OptionalTensor zoneout_h, OptionalTensor zoneout_c, bool need_x) {
-    const Gradients g = backward({Net::lstm, x, std::nullopt, std::nullopt, weight_ih, weight_hh, bias, std::nullopt, site_tensors,
-                                  site_layout, eps, batch_sizes, recurrent_mask, zoneout_h, zoneout_c},
+    const Gradients g = backward({Net::lstm, x, {}, {}, weight_ih, weight_hh, bias, {}, site_tensors, site_layout, eps,
+                                  batch_sizes, recurrent_mask, zoneout_h, zoneout_c},
                                  grad_output, grad_h_n, grad_c_n, statistics, saved, need_x);
     return {g.x, g.h0, g.c0, g.weight_ih, g.weight_hh, g.bias, g.sites};
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> gru(
+    Tensor x, Tensor h0, Tensor weight_ih, Tensor weight_hh, OptionalTensor bias, OptionalTensor bias_hn,
+    std::vector<Tensor> site_tensors, std::vector<std::int64_t> site_layout, std::vector<double> eps,
+    OptionalTensor batch_sizes, OptionalTensor recurrent_mask, OptionalTensor zoneout_h, bool keep) {
+    const auto [output, h_n, c_n, statistics, saved] =
+        forward({Net::gru, x, h0, {}, weight_ih, weight_hh, bias, bias_hn, site_tensors, site_layout, eps, batch_sizes,
+                 recurrent_mask, zoneout_h, {}},
+                keep);
+    return {output, h_n, statistics, saved};
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> gru_backward(
+    OptionalTensor grad_output, OptionalTensor grad_h_n, Tensor statistics, Tensor saved, Tensor x, Tensor weight_ih,
+    Tensor weight_hh, OptionalTensor bias, OptionalTensor bias_hn, std::vector<Tensor> site_tensors,
+    std::vector<std::int64_t> site_layout, std::vector<double> eps, OptionalTensor batch_sizes,
+    OptionalTensor recurrent_mask, OptionalTensor zoneout_h, bool need_x) {
+    const Gradients g = backward({Net::gru, x, {}, {}, weight_ih, weight_hh, bias, bias_hn, site_tensors, site_layout,
+                                  eps, batch_sizes, recurrent_mask, zoneout_h, {}},
+                                 grad_output, grad_h_n, {}, statistics, saved, need_x);
+    return {g.x, g.h0, g.weight_ih, g.weight_hh, g.bias, g.sites};
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> rnn(Tensor x, Tensor h0, Tensor weight_ih, Tensor weight_hh,
+                                               OptionalTensor bias, bool relu, std::vector<Tensor> site_tensors,
+                                               std::vector<std::int64_t> site_layout, std::vector<double> eps,
+                                               OptionalTensor batch_sizes, OptionalTensor recurrent_mask,
+                                               OptionalTensor zoneout_h, bool keep) {
+    const auto [output, h_n, c_n, statistics, saved] =
+        forward({relu ? Net::rnn_relu : Net::rnn_tanh, x, h0, {}, weight_ih, weight_hh, bias, {}, site_tensors,
+                 site_layout, eps, batch_sizes, recurrent_mask, zoneout_h, {}},
+                keep);
+    return {output, h_n, statistics, saved};
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> rnn_backward(
+    OptionalTensor grad_output, OptionalTensor grad_h_n, Tensor statistics, Tensor saved, Tensor x, Tensor weight_ih,
+    Tensor weight_hh, OptionalTensor bias, bool relu, std::vector<Tensor> site_tensors,
+    std::vector<std::int64_t> site_layout, std::vector<double> eps, OptionalTensor batch_sizes,
+    OptionalTensor recurrent_mask, OptionalTensor zoneout_h, bool need_x) {
+    const Gradients g = backward({relu ? Net::rnn_relu : Net::rnn_tanh, x, {}, {}, weight_ih, weight_hh, bias, {},
+                                  site_tensors, site_layout, eps, batch_sizes, recurrent_mask, zoneout_h, {}},
+                                 grad_output, grad_h_n, {}, statistics, saved, need_x);
+    return {g.x, g.h0, g.weight_ih, g.weight_hh, g.bias, g.sites};
 }
 
 std::int64_t vector_bytes() { return kernels().vector_bytes; }
@@ -316,17 +361,26 @@ void use_instruction_set(std::string name) {
 
 }  // namespace
 
+#define SITES "Tensor[] site_tensors, int[] site_layout, float[] eps, Tensor? batch_sizes, Tensor? recurrent_mask, "
+#define WEIGHTS "Tensor weight_ih, Tensor weight_hh, Tensor? bias, "
+#define GRADIENTS "(Tensor grad_x, Tensor grad_h0, Tensor grad_weight_ih, Tensor grad_weight_hh, Tensor grad_bias, Tensor grad_sites)"
+
 STABLE_TORCH_LIBRARY(bnrnn, m) {
-    m.def(
-        "lstm(Tensor x, Tensor h0, Tensor c0, Tensor weight_ih, Tensor weight_hh, Tensor? bias, "
-        "Tensor[] site_tensors, int[] site_layout, float[] eps, Tensor? batch_sizes, Tensor? recurrent_mask, "
-        "Tensor? zoneout_h, Tensor? zoneout_c, bool keep) -> (Tensor output, Tensor h_n, Tensor c_n, "
-        "Tensor statistics, Tensor saved)");
-    m.def(
-        "lstm_backward(Tensor? grad_output, Tensor? grad_h_n, Tensor? grad_c_n, Tensor statistics, Tensor saved, "
-        "Tensor x, Tensor weight_ih, Tensor weight_hh, Tensor? bias, Tensor[] site_tensors, int[] site_layout, float[] eps, Tensor? batch_sizes, Tensor? recurrent_mask, Tensor? zoneout_h, "
-        "Tensor? zoneout_c, bool need_x) -> (Tensor grad_x, Tensor grad_h0, Tensor grad_c0, Tensor grad_weight_ih, "
-        "Tensor grad_weight_hh, Tensor grad_bias, Tensor grad_sites)");
+    m.def("lstm(Tensor x, Tensor h0, Tensor c0, " WEIGHTS SITES
+          "Tensor? zoneout_h, Tensor? zoneout_c, bool keep) -> "
+          "(Tensor output, Tensor h_n, Tensor c_n, Tensor statistics, Tensor saved)");
+    m.def("lstm_backward(Tensor? grad_output, Tensor? grad_h_n, Tensor? grad_c_n, Tensor statistics, Tensor saved, "
+          "Tensor x, " WEIGHTS SITES "Tensor? zoneout_h, Tensor? zoneout_c, bool need_x) -> "
+          "(Tensor grad_x, Tensor grad_h0, Tensor grad_c0, Tensor grad_weight_ih, Tensor grad_weight_hh, "
+          "Tensor grad_bias, Tensor grad_sites)");
+    m.def("gru(Tensor x, Tensor h0, " WEIGHTS "Tensor? bias_hn, " SITES
+          "Tensor? zoneout_h, bool keep) -> (Tensor output, Tensor h_n, Tensor statistics, Tensor saved)");
+    m.def("gru_backward(Tensor? grad_output, Tensor? grad_h_n, Tensor statistics, Tensor saved, Tensor x, " WEIGHTS
+          "Tensor? bias_hn, " SITES "Tensor? zoneout_h, bool need_x) -> " GRADIENTS);
+    m.def("rnn(Tensor x, Tensor h0, " WEIGHTS "bool relu, " SITES
+          "Tensor? zoneout_h, bool keep) -> (Tensor output, Tensor h_n, Tensor statistics, Tensor saved)");
+    m.def("rnn_backward(Tensor? grad_output, Tensor? grad_h_n, Tensor statistics, Tensor saved, Tensor x, " WEIGHTS
+          "bool relu, " SITES "Tensor? zoneout_h, bool need_x) -> " GRADIENTS);
     m.def("vector_bytes() -> int");
     m.def("instruction_set() -> str");
     m.def("instruction_sets() -> str");
@@ -336,6 +390,10 @@ STABLE_TORCH_LIBRARY(bnrnn, m) {
 STABLE_TORCH_LIBRARY_IMPL(bnrnn, CPU, m) {
     m.impl("lstm", TORCH_BOX(&lstm));
     m.impl("lstm_backward", TORCH_BOX(&lstm_backward));
+    m.impl("gru", TORCH_BOX(&gru));
+    m.impl("gru_backward", TORCH_BOX(&gru_backward));
+    m.impl("rnn", TORCH_BOX(&rnn));
+    m.impl("rnn_backward", TORCH_BOX(&rnn_backward));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(bnrnn, CompositeExplicitAutograd, m) {

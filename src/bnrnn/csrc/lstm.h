@@ -26,7 +26,8 @@ struct Lstm {
         }
 
         const auto site = m.template at<1>(p.cell, block);
-        const Affine<T, 1> affine = site.affine(t, fresh, n);
+        site.take(t, fresh, n);
+        const Affine<T, 1> affine = site.affine(t);
         const Vec<T> beta = site.beta();
         T* out = p.output + t * p.batch * p.units + block * L;
         const T* old_h = s.slabs.raw_states(t) + block * L;

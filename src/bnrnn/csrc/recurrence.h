@@ -214,7 +214,7 @@ inline void sequence_statistics(const Plan<T, G>& m, std::int64_t block, const T
         var[q] += d * d;
     });
     for (int q = 0; q < G; ++q) var[q] /= static_cast<T>(n);
-    m.template at<G>(p.input, block).write(0, mean, var);
+    for (int q = 0; q < G; ++q) m.template at<G>(p.input, block).write(0, q, mean[q], var[q]);
 }
 
 template <typename T, typename C>
@@ -479,14 +479,14 @@ struct Backward {
         std::int64_t count = 0;
         for (std::int64_t t = 0; t < p.steps; ++t) {
             Vec<T> step_sum[G] = {}, step_products[G] = {};
-            gradient_sums<T, G>(grads_input(block, t), slabs.inputs(block, t), mean, m.rows(t), step_sum,
+            gradient_sums<T, G, G>(grads_input(block, t), slabs.inputs(block, t), mean, m.rows(t), step_sum,
                                 step_products);
             for (int q = 0; q < G; ++q) sum[q] += step_sum[q], products[q] += step_products[q];
             count += m.rows(t);
         }
         const SiteGradient<T, G> g(site, 0, sum, products, static_cast<T>(count), true, input_gamma(block));
         for (std::int64_t t = 0; t < p.steps; ++t)
-            apply_gradient<T, G>(g, grads_input(block, t), slabs.inputs(block, t), m.rows(t), grads_input(block, t));
+            apply_gradient<T, G, G>(g, grads_input(block, t), slabs.inputs(block, t), m.rows(t), grads_input(block, t));
     }
 
     void write_features(T* out, const T* sums, std::int64_t block, int gates) const {
@@ -607,7 +607,8 @@ struct Preactivation {
         const auto fill = [&](int i, const Site<T>& site, const T* x) {
             const auto part = m.template at<G>(site, block);
             values[i] = x;
-            affine[i] = forward ? part.affine(t, x, n) : part.affine(t);
+            if (forward) part.take(t, x, n);
+            affine[i] = part.affine(t);
         };
         count = m.separate ? 2 : 1;
         fill(0, m.p.recurrent, slabs.recurrents(block, t));

@@ -59,18 +59,27 @@ struct SiteBlock {
     std::int64_t feature(int q) const { return q * units + first; }
     std::int64_t row(std::int64_t t) const { return site.kind == Kind::sequence ? 0 : t * G * units; }
 
-    void write(std::int64_t t, const Vec<T>* mean, const Vec<T>* var) const {
-        for (int q = 0; q < G; ++q) {
-            store(site.mean + row(t) + feature(q), mean[q], lanes);
-            store(site.var + row(t) + feature(q), var[q], lanes);
-        }
+    void write(std::int64_t t, int q, Vec<T> mean, Vec<T> var) const {
+        store(site.mean + row(t) + feature(q), mean, lanes);
+        store(site.var + row(t) + feature(q), var, lanes);
     }
 
-    void repeat_last(std::int64_t t) const {
-        for (int q = 0; q < G; ++q) {
-            store(site.mean + row(t) + feature(q), load(site.mean + row(t - 1) + feature(q), lanes), lanes);
-            store(site.var + row(t) + feature(q), load(site.var + row(t - 1) + feature(q), lanes), lanes);
+    // Forward: the statistics of N gates from gate `from` on, taken of the step's rows where the site does that. A
+    // step with too few rows borrows those of the step before.
+    template <int N = G>
+    void take(std::int64_t t, const T* x, std::int64_t rows, int from = 0) const {
+        constexpr int L = Lanes<T>::count;
+        if (!site.own_statistics || site.kind != Kind::frame) return;
+        Vec<T> mean[N], var[N];
+        if (rows >= site.min_rows) {
+            moments<T, N>(x + from * L, rows, G * L, mean, var);
+        } else {
+            for (int q = 0; q < N; ++q) {
+                mean[q] = load(site.mean + row(t - 1) + feature(from + q), lanes);
+                var[q] = load(site.var + row(t - 1) + feature(from + q), lanes);
+            }
         }
+        for (int q = 0; q < N; ++q) write(t, from + q, mean[q], var[q]);
     }
 
     // Lanes beyond the units have variance 1, so that nothing there divides by zero.
@@ -92,78 +101,72 @@ struct SiteBlock {
             for (int q = 0; q < G; ++q) f.mean[q] = mean(t, q), f.scale[q] = gamma(q) * inverse_deviation(t, q);
         return f;
     }
-
-    // Forward: take the step's statistics from its rows where the site does that.
-    Affine<T, G> affine(std::int64_t t, const T* x, std::int64_t rows) const {
-        if (site.own_statistics && site.kind == Kind::frame) {
-            if (rows >= site.min_rows) {
-                Vec<T> mean[G], var[G];
-                moments<T, G>(x, rows, G * Lanes<T>::count, mean, var);
-                write(t, mean, var);
-            } else {
-                repeat_last(t);
-            }
-        }
-        return affine(t);
-    }
 };
 
-// Gradient of y = gamma (x - mean) / sqrt(var + eps) with respect to x: k1 dy + k2 (x - mean) + k3.
-template <typename T, int G>
+// Gradient of y = gamma (x - mean) / sqrt(var + eps) with respect to x, for N gates from gate `from` on of a block with
+// G: k1 dy + k2 (x - mean) + k3.
+template <typename T, int N>
 struct SiteGradient {
-    Vec<T> mean[G], k1[G], k2[G], k3[G];
+    Vec<T> mean[N], k1[N], k2[N], k3[N];
 
-    // sum: of dy over the rows; product: of dy (x - mean).
+    // sum: of dy over the rows; product: of dy (x - mean). grad_gamma: one vector for each of the G gates.
+    template <int G>
     SiteGradient(const SiteBlock<T, G>& block, std::int64_t t, const Vec<T>* sum, const Vec<T>* product, T rows,
-                 bool through_statistics, T* grad_gamma) {
+                 bool through_statistics, T* grad_gamma, int from = 0) {
         constexpr int L = Lanes<T>::count;
-        for (int q = 0; q < G; ++q) {
-            const Vec<T> r = block.inverse_deviation(t, q);
-            mean[q] = block.mean(t, q);
-            k1[q] = block.gamma(q) * r;
+        for (int q = 0; q < N; ++q) {
+            const Vec<T> r = block.inverse_deviation(t, from + q);
+            T* gamma = grad_gamma + (from + q) * L;
+            mean[q] = block.mean(t, from + q);
+            k1[q] = block.gamma(from + q) * r;
             k2[q] = through_statistics ? -k1[q] * r * r * product[q] / rows : Vec<T>{};
             k3[q] = through_statistics ? -k1[q] * sum[q] / rows : Vec<T>{};
-            store(grad_gamma + q * L, load(grad_gamma + q * L) + product[q] * r);
+            store(gamma, load(gamma) + product[q] * r);
         }
     }
+
+    Vec<T> at(int q, Vec<T> dy, Vec<T> x) const { return k1[q] * dy + (k2[q] * (x - mean[q]) + k3[q]); }
 };
 
-template <typename T, int G>
+// Sums over rows, G gates apart, of dy and of dy (x - mean) for N gates.
+template <typename T, int G, int N>
 inline void gradient_sums(const T* dy, const T* x, const Vec<T>* mean, std::int64_t rows, Vec<T>* sum,
                           Vec<T>* product) {
     constexpr int L = Lanes<T>::count;
     for (std::int64_t r = 0; r < rows; ++r)
-        for (int q = 0; q < G; ++q) {
+        for (int q = 0; q < N; ++q) {
             const Vec<T> d = load(dy + (r * G + q) * L);
             sum[q] += d;
             product[q] += d * (load(x + (r * G + q) * L) - mean[q]);
         }
 }
 
-template <typename T, int G>
-inline void apply_gradient(const SiteGradient<T, G>& g, const T* dy, const T* x, std::int64_t rows, T* dx) {
+template <typename T, int G, int N>
+inline void apply_gradient(const SiteGradient<T, N>& g, const T* dy, const T* x, std::int64_t rows, T* dx) {
     constexpr int L = Lanes<T>::count;
     for (std::int64_t r = 0; r < rows; ++r)
-        for (int q = 0; q < G; ++q) {
+        for (int q = 0; q < N; ++q) {
             const std::int64_t at = (r * G + q) * L;
-            store(dx + at, g.k1[q] * load(dy + at) + (g.k2[q] * (load(x + at) - g.mean[q]) + g.k3[q]));
+            store(dx + at, g.at(q, load(dy + at), load(x + at)));
         }
 }
 
-// dy to dx through a site at one step; dx may be dy.
-template <typename T, int G>
+// dy to dx through N gates of a site at one step; dx may be dy.
+template <typename T, int G, int N = G>
 inline void site_backward(const SiteBlock<T, G>& block, std::int64_t t, const T* dy, const T* x, std::int64_t rows,
-                          T* dx, T* grad_gamma) {
+                          T* dx, T* grad_gamma, int from = 0) {
     constexpr int L = Lanes<T>::count;
+    dy += from * L, x += from * L, dx += from * L;
     if (!normalizes(block.site)) {
         if (dx != dy)
-            for (std::int64_t i = 0; i < rows * G * L; i += L) store(dx + i, load(dy + i));
+            for (std::int64_t r = 0; r < rows; ++r)
+                for (int q = 0; q < N; ++q) store(dx + (r * G + q) * L, load(dy + (r * G + q) * L));
         return;
     }
-    Vec<T> mean[G], sum[G] = {}, product[G] = {};
-    for (int q = 0; q < G; ++q) mean[q] = block.mean(t, q);
-    gradient_sums<T, G>(dy, x, mean, rows, sum, product);
-    const SiteGradient<T, G> g(block, t, sum, product, static_cast<T>(rows), takes_statistics(block.site, rows),
-                               grad_gamma);
-    apply_gradient<T, G>(g, dy, x, rows, dx);
+    Vec<T> mean[N], sum[N] = {}, product[N] = {};
+    for (int q = 0; q < N; ++q) mean[q] = block.mean(t, from + q);
+    gradient_sums<T, G, N>(dy, x, mean, rows, sum, product);
+    const SiteGradient<T, N> g(block, t, sum, product, static_cast<T>(rows), takes_statistics(block.site, rows),
+                               grad_gamma, from);
+    apply_gradient<T, G, N>(g, dy, x, rows, dx);
 }

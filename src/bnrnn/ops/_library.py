@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnrnn.ops.sites import Site, Sites, Statistics
+from bnrnn.ops.sites import Sites, Statistics
 
 OBJECT = Path(__file__).parent.parent / "_kernels.so"
 KINDS = {"frame": 1, "sequence": 2, "layer": 3, "shift": 4}
@@ -25,8 +26,7 @@ def on_load(register: Callable[[], None]) -> Callable[[], None]:
 
 
 @cache
-def why_not() -> str | None:
-    """Load the kernels; the reason if there are none."""
+def _load() -> str | None:
     if not OBJECT.exists():
         return (
             "the package was installed without CPU kernels (it needs a C++ compiler, and "
@@ -39,6 +39,11 @@ def why_not() -> str | None:
     for register in _registrations:
         register()
     return None
+
+
+def why_not() -> str | None:
+    """Load the kernels at the first call; the reason if there are none."""
+    return _load()
 
 
 # torch.compile takes the answer as a constant and does not look inside: loading cannot be traced. This is what
@@ -139,7 +144,7 @@ def statistics_size(layout: list[int], gates: int, steps: int, units: int) -> in
     return sum(2 * shape[0] * shape[1] for shape in statistics_shapes(layout, gates, steps, units) if shape)
 
 
-def read_statistics(flat: Tensor, sites: Sites, layout: list[int], gates: int, steps: int, units: int) -> Statistics:
+def read_statistics(flat: Tensor, layout: list[int], gates: int, steps: int, units: int) -> Statistics:
     """The flat result of an operator as site name to (mean, var)."""
     taken: Statistics = {}
     start = 0
@@ -168,29 +173,83 @@ def site_gradients(flat: Tensor, layout: list[int], gates: int, units: int) -> l
     return grads
 
 
-def saved_size(
-    *, gates: int, x: Tensor, inputs: int, units: int, dtype: torch.dtype, layout: list[int], always_separate: bool,
-    has_cell: bool, needs_previous_state: bool, masked: bool, zoneout_h: bool,
-) -> int:  # fmt: skip
-    """Elements that a forward call keeps for its backward: states, cells and the two products."""
-    steps, batch = x.shape[0], x.shape[1]
-    itemsize = dtype.itemsize
-    lanes = torch.ops.bnrnn.vector_bytes() // itemsize
-    padded = (units + lanes - 1) // lanes * lanes
-    stride = padded + lanes if padded * itemsize % 2048 == 0 else padded
-    normalized = [layout[4 * i] in (1, 2) for i in range(2)]
-    separate = always_separate or any(normalized)
-    sequence = layout[0] == 2 and not layout[1] & 4
-    keep_input = separate and ((x.is_floating_point() and inputs > 32) or sequence)
-    states = (steps + 1) * batch * stride * (2 if masked and (needs_previous_state or zoneout_h) else 1)
-    cells = (steps + 1) * batch * padded if has_cell else 0
-    return states + cells + steps * batch * gates * padded * (2 if keep_input else 1)
+@dataclass(frozen=True)
+class Shape:
+    """Result shapes of an operator, for fake tensors.
+
+    What is kept for the backward pass has the size that the kernels' ``Slabs`` gives it.
+    """
+
+    x: Tensor
+    weight_ih: Tensor
+    weight_hh: Tensor
+    gates: int
+    always_separate: bool = False
+    needs_previous_state: bool = False
+    has_cell: bool = False
+
+    def states(self, count: int) -> tuple[Tensor, ...]:
+        """Output and ``count`` final states."""
+        steps, batch = self.x.shape[:2]
+        units = self.weight_hh.shape[1]
+        new = self.weight_hh.new_empty
+        return (new(steps, batch, units), *(new(batch, units) for _ in range(count)))
+
+    def kept(
+        self, layout: list[int], mask: Tensor | None, zoneout_h: Tensor | None, keep: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Statistics, and what the backward pass needs."""
+        steps, batch = self.x.shape[:2]
+        units, itemsize = self.weight_hh.shape[1], self.weight_hh.dtype.itemsize
+        new = self.weight_hh.new_empty
+        statistics = new(statistics_size(layout, self.gates, steps, units))
+        if not keep:
+            return statistics, new(0)
+        lanes = torch.ops.bnrnn.vector_bytes() // itemsize
+        padded = (units + lanes - 1) // lanes * lanes
+        stride = padded + lanes if padded * itemsize % 2048 == 0 else padded
+        input_kind, recurrent_kind = layout[0], layout[4]
+        separate = self.always_separate or input_kind in (1, 2) or recurrent_kind in (1, 2)
+        sequence = input_kind == 2 and not layout[1] & 4
+        keep_input = separate and ((self.x.is_floating_point() and self.weight_ih.shape[1] > 32) or sequence)
+        raw_state = mask is not None and (self.needs_previous_state or zoneout_h is not None)
+        states = (steps + 1) * batch * stride * (2 if raw_state else 1)
+        cells = (steps + 1) * batch * padded if self.has_cell else 0
+        return statistics, new(states + cells + steps * batch * self.gates * padded * (2 if keep_input else 1))
+
+    def gradients(self, states: int, need_x: bool, biases: int | None = None) -> tuple[Tensor, ...]:
+        """Of x, ``states`` initial states, the weights, the biases and the sites."""
+        steps, batch = self.x.shape[:2]
+        units = self.weight_hh.shape[1]
+        new = self.weight_hh.new_empty
+        return (
+            new(steps if need_x else 0, batch, self.weight_ih.shape[1]),
+            *(new(batch, units) for _ in range(states)),
+            new(self.weight_ih.shape),
+            new(self.weight_hh.shape),
+            new((biases or self.gates) * units),
+            new((3 * self.gates + 2) * units),
+        )
 
 
 def refuse_double_backward(ctx: Any, *grads: Tensor | None) -> Any:
     raise RuntimeError(
         "the CPU kernels cannot be differentiated twice; use backend='reference' for gradients of gradients"
     )
+
+
+def register(
+    name: str,
+    fake: Callable[..., Any],
+    fake_backward: Callable[..., Any],
+    setup_context: Callable[..., None],
+    backward: Callable[..., Any],
+) -> None:
+    """Tell torch of an operator and its backward what the shared object does not."""
+    torch.library.register_fake(f"bnrnn::{name}", fake)
+    torch.library.register_fake(f"bnrnn::{name}_backward", fake_backward)
+    torch.library.register_autograd(f"bnrnn::{name}", backward, setup_context=setup_context)
+    torch.library.register_autograd(f"bnrnn::{name}_backward", refuse_double_backward)
 
 
 def is_training(*tensors: Tensor | None) -> bool:
@@ -201,5 +260,3 @@ def is_training(*tensors: Tensor | None) -> bool:
 def constant(t: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     return None if t is None else t.to(dtype)
 
-
-__all__ = ["Site", "facts", "flatten_sites", "on_load", "unsupported", "why_not"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from bnrnn.ops.dispatch import Backend, dispatch
+from bnrnn.ops.gru import op as kernel
 from bnrnn.ops.gru.reference import gru as reference
 from bnrnn.ops.sites import Sites, Statistics
 
@@ -55,7 +56,7 @@ def gru(
     return dispatch(
         backend,
         reference,
-        None,
+        kernel,
         x,
         h0,
         weight_ih,

@@ -60,7 +60,7 @@ def cpu(
     output, h_n, c_n, statistics, _ = torch.ops.bnrnn.lstm(
         x, h0, c0, weight_ih, weight_hh, bias, tensors, layout, eps, batch_sizes, *masks, keep
     )
-    taken = _library.read_statistics(statistics, sites, layout, GATES, x.shape[0], weight_hh.shape[1])
+    taken = _library.read_statistics(statistics, layout, GATES, x.shape[0], weight_hh.shape[1])
     return output, h_n, c_n, taken
 
 
@@ -69,20 +69,8 @@ def _fake(
     site_tensors: list[Tensor], site_layout: list[int], eps: list[float], batch_sizes: Tensor | None,
     recurrent_mask: Tensor | None, zoneout_h: Tensor | None, zoneout_c: Tensor | None, keep: bool,
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    steps, batch = x.shape[0], x.shape[1]
-    units, inputs = weight_hh.shape[1], weight_ih.shape[1]
-    new = weight_hh.new_empty
-    saved = _library.saved_size(
-        gates=GATES, x=x, inputs=inputs, units=units, dtype=weight_hh.dtype, layout=site_layout, always_separate=False,
-        has_cell=True, needs_previous_state=False, masked=recurrent_mask is not None, zoneout_h=zoneout_h is not None,
-    )  # fmt: skip
-    return (
-        new(steps, batch, units),
-        new(batch, units),
-        new(batch, units),
-        new(_library.statistics_size(site_layout, GATES, steps, units)),
-        new(saved if keep else 0),
-    )
+    shape = _library.Shape(x, weight_ih, weight_hh, GATES, has_cell=True)
+    return (*shape.states(2), *shape.kept(site_layout, recurrent_mask, zoneout_h, keep))
 
 
 def _fake_backward(
@@ -91,18 +79,7 @@ def _fake_backward(
     site_layout: list[int], eps: list[float], batch_sizes: Tensor | None, recurrent_mask: Tensor | None,
     zoneout_h: Tensor | None, zoneout_c: Tensor | None, need_x: bool,
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    steps, batch = x.shape[0], x.shape[1]
-    units, inputs = weight_hh.shape[1], weight_ih.shape[1]
-    new = weight_hh.new_empty
-    return (
-        new(steps if need_x else 0, batch, inputs),
-        new(batch, units),
-        new(batch, units),
-        new(GATES * units, inputs),
-        new(GATES * units, units),
-        new(GATES * units),
-        new((3 * GATES + 2) * units),
-    )
+    return _library.Shape(x, weight_ih, weight_hh, GATES).gradients(2, need_x)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -137,7 +114,4 @@ def _backward(ctx: Any, grad_output: Tensor | None, grad_h_n: Tensor | None, gra
 
 @_library.on_load
 def _register() -> None:
-    torch.library.register_fake("bnrnn::lstm", _fake)
-    torch.library.register_fake("bnrnn::lstm_backward", _fake_backward)
-    torch.library.register_autograd("bnrnn::lstm", _backward, setup_context=_setup_context)
-    torch.library.register_autograd("bnrnn::lstm_backward", _library.refuse_double_backward)
+    _library.register("lstm", _fake, _fake_backward, _setup_context, _backward)

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from bnrnn.ops.dispatch import Backend, dispatch
+from bnrnn.ops.rnn import op as kernel
 from bnrnn.ops.rnn.reference import rnn as reference
 from bnrnn.ops.sites import Sites, Statistics
 
@@ -49,7 +50,7 @@ def rnn(
     return dispatch(
         backend,
         reference,
-        None,
+        kernel,
         x,
         h0,
         weight_ih,
