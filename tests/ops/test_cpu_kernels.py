@@ -208,43 +208,6 @@ def test_double_backward_names_the_reference(cell: str) -> None:
         grad.square().sum().backward()
 
 
-def arguments(cell: str, case: Case, dtype: torch.dtype = torch.float32) -> tuple[Any, ...]:
-    """The registered operator's own arguments."""
-    call = build(case).to(dtype)
-    tensors, layout, eps = _library.flatten_sites(call.kwargs["sites"])
-    masks = [call.kwargs.get(k) for k in ("batch_sizes", "recurrent_mask", "zoneout_h")]
-    if cell == "lstm":
-        masks.append(call.kwargs.get("zoneout_c"))
-    relu = [case.nonlinearity == "relu"] if cell == "rnn" else []
-    return (*call.args, *relu, tensors, layout, eps, *masks, True)
-
-
-@pytest.mark.parametrize("cell", OPS)
-@pytest.mark.parametrize("options", [{}, {"inputs": 40, "mask": True, "zoneout": "mask"}, {"one_hot": True}])
-def test_opcheck(cell: str, options: dict[str, Any]) -> None:
-    assert _library.why_not() is None
-    torch.use_deterministic_algorithms(False)
-    torch.library.opcheck(
-        getattr(torch.ops.bnrnn, cell).default, arguments(cell, Case(cell, sites=RECURRENT[cell], **options))
-    )
-
-
-@pytest.mark.parametrize("cell", OPS)
-def test_compiles_without_a_graph_break(cell: str) -> None:
-    call = build(Case(cell, sites=RECURRENT[cell])).to(torch.float32)
-
-    def loss(backend: str) -> torch.Tensor:
-        output, *_ = OPS[cell](*call.args, backend=backend, **call.kwargs)
-        return output.square().sum()
-
-    leaves = list(call.leaves.values())
-    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
-    found = torch.autograd.grad(compiled("cpu"), leaves)
-    expected = torch.autograd.grad(loss("cpu"), leaves)
-    for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b)
-
-
 def test_an_index_out_of_range_is_refused() -> None:
     call = build(Case("lstm", one_hot=True))
     x = call.args[0]

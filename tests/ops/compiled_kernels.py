@@ -1,0 +1,54 @@
+"""torch's own checks of the registered operators. Compilers cannot look through the type checks of the test run, so
+test_cpu_compiled.py runs this file in a process of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tests.ops.cpu_cases import Case, build
+
+from bnrnn import ops
+from bnrnn.ops import _library
+
+OPS = {"lstm": ops.lstm, "gru": ops.gru, "rnn": ops.rnn}
+BOTH = (("input", "frame"), ("recurrent", "frame"))
+RECURRENT = {"lstm": (*BOTH, ("cell", "frame")), "gru": BOTH, "rnn": BOTH}
+
+
+def arguments(cell: str, case: Case, dtype: torch.dtype = torch.float32) -> tuple[Any, ...]:
+    """The registered operator's own arguments."""
+    call = build(case).to(dtype)
+    tensors, layout, eps = _library.flatten_sites(call.kwargs["sites"])
+    masks = [call.kwargs.get(k) for k in ("batch_sizes", "recurrent_mask", "zoneout_h")]
+    if cell == "lstm":
+        masks.append(call.kwargs.get("zoneout_c"))
+    relu = [case.nonlinearity == "relu"] if cell == "rnn" else []
+    return (*call.args, *relu, tensors, layout, eps, *masks, True)
+
+
+@pytest.mark.parametrize("cell", OPS)
+@pytest.mark.parametrize("options", [{}, {"inputs": 40, "mask": True, "zoneout": "mask"}, {"one_hot": True}])
+def test_opcheck(cell: str, options: dict[str, Any]) -> None:
+    assert _library.why_not() is None
+    torch.library.opcheck(
+        getattr(torch.ops.bnrnn, cell).default, arguments(cell, Case(cell, sites=RECURRENT[cell], **options))
+    )
+
+
+@pytest.mark.parametrize("cell", OPS)
+def test_compiles_without_a_graph_break(cell: str) -> None:
+    call = build(Case(cell, sites=RECURRENT[cell])).to(torch.float32)
+
+    def loss(backend: str) -> torch.Tensor:
+        output, *_ = OPS[cell](*call.args, backend=backend, **call.kwargs)
+        return output.square().sum()
+
+    leaves = list(call.leaves.values())
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    found = torch.autograd.grad(compiled("cpu"), leaves)
+    expected = torch.autograd.grad(loss("cpu"), leaves)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
