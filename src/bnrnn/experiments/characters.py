@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import bnrnn
 from bnrnn.data.corpus import Corpus, Vocabulary
 from bnrnn.experiments.initialization import RecurrentInit, initialize
-from bnrnn.experiments.language import LAYERS, Cell, LanguageModel, State, causal_norm
+from bnrnn.experiments.language import LAYERS, Cell, LanguageModel, State, carry_of, causal_norm, state_of
 from bnrnn.experiments.norms import NormName
 from bnrnn.training import Adam, Carry, Metrics, Plan, Purpose, Statistics, Step, seed_of
 from bnrnn.training.evaluation import has_batch_statistics
@@ -172,15 +172,13 @@ class CharacterTask:
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor], carry: Carry) -> Step:
         tokens, targets = batch
-        state = tuple(carry.values()) or None
-        (loss, correct), state = model(tokens, targets, state)
+        (loss, correct), state = model(tokens, targets, state_of(carry) or None)
         metrics = {
             "loss": loss.detach(),
             "bpc": loss.detach() / torch.log(torch.tensor(2.0)),
             "accuracy": correct / targets.numel(),
         }
-        kept = {name: value.detach() for name, value in zip(("h", "c"), state, strict=False)}
-        return Step(loss, metrics, kept if self.config.carry_state else {})
+        return Step(loss, metrics, carry_of(state) if self.config.carry_state else {})
 
     def evaluate(self, model: nn.Module, split: Split, statistics: Statistics) -> Metrics:
         """Loss, bits per character (bpc) and error, on pieces of the training length, each from the initial state.

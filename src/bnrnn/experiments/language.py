@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -120,6 +121,17 @@ class LanguageModel(nn.Module):
             )
 
 
+def carry_of(state: State) -> dict[str, Tensor]:
+    """A state by name and without its history, as the training loop carries it."""
+    return {name: value.detach() for name, value in zip(_STATE, state, strict=False)}
+
+
+def state_of(carry: Mapping[str, Tensor]) -> State:
+    """The state that :func:`carry_of` named; a checkpoint brings the names back in an order of its own."""
+    return tuple(carry[name] for name in _STATE if name in carry)
+
+
+_STATE = ("h", "c")
 VOCABULARY_KEY = "_extra_state"
 
 

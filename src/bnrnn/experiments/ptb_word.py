@@ -13,7 +13,7 @@ from torch.optim import SGD
 from bnrnn.data import ptb
 from bnrnn.data.corpus import Corpus, Vocabulary
 from bnrnn.experiments.experiment import Experiment
-from bnrnn.experiments.language import LAYERS, Cell, LanguageModel, State, causal_norm
+from bnrnn.experiments.language import LAYERS, Cell, LanguageModel, State, carry_of, causal_norm, state_of
 from bnrnn.experiments.norms import NormName
 from bnrnn.training import Carry, Metrics, Plan, Purpose, Statistics, Step, seed_of
 from bnrnn.training.language import Score, Streams
@@ -168,15 +168,13 @@ class WordTask:
         return (*self.streams["train"].batch(position), torch.tensor(float(position not in starts)))
 
     def start(self, epoch: int) -> Carry:
-        state = self.model.start(self.config.batch_size)
-        return {name: value.detach() for name, value in zip(("h", "c"), state, strict=False)}
+        return carry_of(self.model.start(self.config.batch_size))
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor, Tensor], carry: Carry) -> Step:
         tokens, targets, keep = batch
-        (loss, _), state = model(tokens, targets, tuple(value * keep for value in carry.values()))
+        (loss, _), state = model(tokens, targets, tuple(value * keep for value in state_of(carry)))
         mean = loss.detach()
-        kept = {name: value.detach() for name, value in zip(("h", "c"), state, strict=False)}
-        return Step(loss * len(tokens), {"loss": mean, "perplexity": mean.exp()}, kept)
+        return Step(loss * len(tokens), {"loss": mean, "perplexity": mean.exp()}, carry_of(state))
 
     def evaluate(self, model: nn.Module, split: Split, statistics: Statistics) -> Metrics:
         """Both perplexities over the part's streams, the state carried along."""
