@@ -1,0 +1,32 @@
+"""torch.export and torch.compile, each in a process of its own, where no type checks stand in their way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("compiled.py")
+
+
+@pytest.mark.parametrize(
+    ("cell", "functions"),
+    [
+        ("LSTM", ["export", "export_after_loading", "compile_eval", "compile_training"]),
+        ("GRU", ["export", "compile_training"]),
+        ("RNN", ["export", "compile_training", "compile_inductor"]),
+    ],
+)
+def test_numbers_are_those_of_the_layer(cell: str, functions: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), cell, *functions],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
