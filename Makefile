@@ -1,5 +1,6 @@
 # make demo: from a bare machine with Python 3.10 or newer to a trained LSTM and BN-LSTM and a report
 # make test: the tests;  make lint: style, types, layering
+# make records RUNS='runs/a runs/b': keep what is small of runs, and make the report of all records
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,12 +8,12 @@ BIN := $(VENV)/bin
 SOURCES := constraints.txt pyproject.toml $(wildcard setup.py src/bnrnn/csrc/*)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint smoke clean
+.PHONY: demo test lint smoke records clean
 
 demo: $(VENV)/.ready-demo
 	for experiment in digits digits-permuted; do \
 	  for norm in none recurrent; do \
-	    $(BIN)/bnrnn run $$experiment --norm $$norm --resume || exit; \
+	    $(BIN)/bnrnn run $$experiment --norm $$norm --threads 1 --resume || exit; \
 	  done; \
 	done
 	$(BIN)/bnrnn report runs/digits-lstm-none-seed1 runs/digits-lstm-recurrent-seed1 \
@@ -30,9 +31,17 @@ lint: $(VENV)/.ready-dev
 
 smoke: $(VENV)/.ready-demo
 	for norm in none recurrent; do \
-	  $(BIN)/bnrnn run digits --norm $$norm --max-updates 48 --run-dir runs/smoke-$$norm --resume --quiet || exit; \
+	  $(BIN)/bnrnn run digits --norm $$norm --max-updates 48 --threads 1 --run-dir runs/smoke-$$norm --resume --quiet || exit; \
 	done
 	$(BIN)/bnrnn report runs/smoke-none runs/smoke-recurrent --out runs/smoke-report
+
+records: $(VENV)/.ready-demo
+	for run in $(RUNS); do \
+	  mkdir -p records/$$(basename $$run) || exit; \
+	  cp $$run/config.json $$run/environment.json $$run/metrics.jsonl records/$$(basename $$run) || exit; \
+	  if [ -f $$run/result.json ]; then cp $$run/result.json records/$$(basename $$run); fi; \
+	done
+	$(BIN)/bnrnn report --out records/report $(sort $(dir $(wildcard records/*/config.json)) $(RUNS:runs/%=records/%/))
 
 # torch first, at the tested version: a looser requirement would take the newest build with its GPU libraries
 $(VENV)/.ready-demo: $(SOURCES)
