@@ -53,9 +53,7 @@ def read_idx(path: Path) -> Tensor:
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} is not a complete gzip file ({error}); replace it by a good copy") from error
     if len(content) < 4 or content[:3] != b"\x00\x00\x08" or len(content) < 4 + 4 * content[3]:
-        raise DataError(
-            f"{path} does not start like an idx file of unsigned bytes; replace it by a good copy"
-        )
+        raise DataError(f"{path} does not start like an idx file of unsigned bytes; replace it by a good copy")
     start = 4 + 4 * content[3]
     shape = [int(size) for size in np.frombuffer(content[4:start], dtype=">u4")]
     if len(content) - start != math.prod(shape):

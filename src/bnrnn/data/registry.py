@@ -120,9 +120,7 @@ def data_folder() -> Path | None:
         return None
     folder = Path(value).expanduser()
     if not folder.is_dir():
-        raise DataError(
-            f"BNRNN_DATA is {value!r}, which is not a folder; set it to the folder with the data sets"
-        )
+        raise DataError(f"BNRNN_DATA is {value!r}, which is not a folder; set it to the folder with the data sets")
     return folder
 
 
@@ -203,9 +201,7 @@ def check(path: Path, file: DataFile, *, fresh: bool = False) -> None:
     Raises:
         DataError: they differ; the message names the file, both digests and the remedy.
     """
-    remedy = (
-        f"delete it and run `bnrnn data get {file.dataset}`" if file.urls else "replace it by a good copy"
-    )
+    remedy = f"delete it and run `bnrnn data get {file.dataset}`" if file.urls else "replace it by a good copy"
     size = path.stat().st_size
     if size != file.size:
         state = "truncated" if size < file.size else "too long"
@@ -244,7 +240,7 @@ def _download(file: DataFile, target: Path, damage: str = "") -> Path:
                 pooch.HTTPDownloader(progressbar=progress, timeout=30)(url, str(part), None)
                 check(part, file, fresh=True)
             except (requests.RequestException, DataError) as error:
-                failures.append(f"{url}: {str(error).replace(str(part), 'the download')}")
+                failures.append(f"{url}: {_reason(error, part)}")
                 part.unlink()
                 continue
         return target
@@ -258,6 +254,15 @@ def _download(file: DataFile, target: Path, damage: str = "") -> Path:
     )
 
 
+def _reason(error: Exception, part: Path) -> str:
+    """A failed download in a few words."""
+    if isinstance(error, requests.Timeout):
+        return "no answer"
+    if isinstance(error, requests.ConnectionError) and "IncompleteRead" not in str(error):
+        return "no connection"
+    return str(error).replace(str(part), "the download")
+
+
 @contextmanager
 def atomic_file(target: Path) -> Iterator[Path]:
     """A temporary path beside ``target``, moved onto it at the end if it still exists, removed on an error.
@@ -269,9 +274,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=target.name + ".", suffix=".part", dir=target.parent)
     except OSError as error:
-        raise DataError(
-            f"cannot write to {target.parent}: {error}; set BNRNN_CACHE to a folder of yours"
-        ) from error
+        raise DataError(f"cannot write to {target.parent}: {error}; set BNRNN_CACHE to a folder of yours") from error
     os.close(handle)
     part = Path(name)
     part.chmod(0o644)
@@ -290,9 +293,7 @@ class _Progress:
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
         self.total = file.size
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
-        )
+        self._bar = Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         self._task = self._bar.add_task(file.name, total=file.size)
         self._bar.start()
 

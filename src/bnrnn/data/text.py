@@ -16,9 +16,7 @@ from bnrnn.data.registry import DataError
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
 
-def load(
-    files: Sequence[str | Path], *, valid: float = 0.05, test: float = 0.05, min_count: int = 1
-) -> Corpus:
+def load(files: Sequence[str | Path], *, valid: float = 0.05, test: float = 0.05, min_count: int = 1) -> Corpus:
     """Reads UTF-8 files as one stream, in the given order, and splits it in reading order.
 
     The vocabulary is what occurs in the training part, in code-point order, and U+FFFD, which stands for
