@@ -86,6 +86,13 @@ class GRU(RecurrentLayer):
     def _has_bias_hh(self) -> bool:
         return True
 
+    def biases(self, suffix: str) -> tuple[Tensor | None, Tensor | None]:
+        bias, bias_hh = self._parameter("bias_ih", suffix), self._parameter("bias_hh", suffix)
+        if bias is None or bias_hh is None:
+            return None, None
+        bias_hrz, bias_hn = bias_hh.split((2 * self.hidden_size, self.hidden_size))
+        return bias + F.pad(bias_hrz, (0, self.hidden_size)), bias_hn
+
     def forward(
         self,
         input: Tensor | PackedSequence,
@@ -98,12 +105,7 @@ class GRU(RecurrentLayer):
 
     def _recur(self, call: Call) -> tuple[Tensor, tuple[Tensor, ...], Statistics]:
         (h0,) = call.state
-        bias = self._parameter("bias_ih", call.suffix)
-        bias_hn = None
-        bias_hh = self._parameter("bias_hh", call.suffix)
-        if bias is not None and bias_hh is not None:
-            bias_hrz, bias_hn = bias_hh.split((2 * self.hidden_size, self.hidden_size))
-            bias = bias + F.pad(bias_hrz, (0, self.hidden_size))
+        bias, bias_hn = self.biases(call.suffix)
         output, h, statistics = ops.gru(
             call.x,
             h0,

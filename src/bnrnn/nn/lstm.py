@@ -128,15 +128,13 @@ class LSTM(RecurrentLayer):
 
     def _recur(self, call: Call) -> tuple[Tensor, tuple[Tensor, ...], Statistics]:
         h0, c0 = call.state
-        bias = self._parameter("bias_ih", call.suffix)
-        bias_hh = self._parameter("bias_hh", call.suffix)
         output, h, c, statistics = ops.lstm(
             call.x,
             h0,
             c0,
             self._weight("weight_ih", call.suffix),
             self._weight("weight_hh", call.suffix),
-            bias if bias is None or bias_hh is None else bias + bias_hh,
+            self.biases(call.suffix)[0],
             self._parameter("weight_hr", call.suffix),
             sites=call.sites,
             batch_sizes=call.batch_sizes,

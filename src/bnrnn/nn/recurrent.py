@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from bnrnn.nn.norm import Norm
 from bnrnn.nn.normalization import Normalization
 from bnrnn.nn.norms import resolve
+from bnrnn.nn.stream import Stream
 from bnrnn.ops import Sites
 from bnrnn.ops.dispatch import BACKENDS, Backend
 from bnrnn.ops.sites import Statistics
@@ -254,6 +255,33 @@ class RecurrentLayer(nn.Module):
         """torch's own function for this layer without a norm."""
         raise NotImplementedError
 
+    # One step at a time
+
+    def stream(self, hx: Any = None, start_step: int = 0) -> Stream:
+        """Read a sequence one time step a call, in ``eval()``: see :class:`bnrnn.nn.stream.Stream`."""
+        return Stream(self, hx, start_step)
+
+    @property
+    def zoneout_probabilities(self) -> tuple[float, ...]:
+        """Of the hidden state and, for an LSTM, of the cell."""
+        return self._zoneout
+
+    def biases(self, suffix: str) -> tuple[Tensor | None, Tensor | None]:
+        """The bias ``(gates * H,)`` as the recurrence takes it, and a GRU's inside the product with its reset gate."""
+        bias, bias_hh = self._parameter("bias_ih", suffix), self._parameter("bias_hh", suffix)
+        return bias if bias is None or bias_hh is None else bias + bias_hh, None
+
+    def check_step(self, x: Tensor, hx: Any) -> tuple[Tensor, ...]:
+        """The state to start from, for a step's input ``(B, I)`` or integers ``(B,)``.
+
+        Raises:
+            ValueError, TypeError: an argument that the layer does not take.
+        """
+        self._check_input(x, dims=2)
+        self._check_tokens(x)
+        state = hx if hx is None or isinstance(hx, tuple) else (hx,)
+        return self._state(x, state, x.shape[0], batched=True)
+
     # The forward pass
 
     def _forward(
@@ -263,7 +291,7 @@ class RecurrentLayer(nn.Module):
         lengths: Tensor | Sequence[int] | None,
         start_step: int,
     ) -> tuple[Tensor | PackedSequence, tuple[Tensor, ...]]:
-        self._check_start_step(start_step)
+        self.check_start_step(start_step)
         if isinstance(input, PackedSequence):
             if lengths is not None:
                 raise ValueError("lengths: a PackedSequence has its own; got lengths beside one")
@@ -398,7 +426,7 @@ class RecurrentLayer(nn.Module):
 
     # Checks: all are made before any work
 
-    def _check_start_step(self, start_step: int) -> None:
+    def check_start_step(self, start_step: int) -> None:
         if isinstance(start_step, bool) or not isinstance(start_step, (int, torch.SymInt)):
             raise TypeError(f"start_step must be an int, got {start_step!r}")
         if start_step < 0:

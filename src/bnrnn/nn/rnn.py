@@ -95,14 +95,12 @@ class RNN(RecurrentLayer):
 
     def _recur(self, call: Call) -> tuple[Tensor, tuple[Tensor, ...], Statistics]:
         (h0,) = call.state
-        bias = self._parameter("bias_ih", call.suffix)
-        bias_hh = self._parameter("bias_hh", call.suffix)
         output, h, statistics = ops.rnn(
             call.x,
             h0,
             self._weight("weight_ih", call.suffix),
             self._weight("weight_hh", call.suffix),
-            bias if bias is None or bias_hh is None else bias + bias_hh,
+            self.biases(call.suffix)[0],
             nonlinearity=self.nonlinearity,
             sites=call.sites,
             batch_sizes=call.batch_sizes,
