@@ -105,6 +105,18 @@ def test_chunks_of_a_long_sequence_do_not_change_its_score(monkeypatch: pytest.M
             assert pieces.bits == pytest.approx(score_pieces(model, task.corpus.test, 30, 2).bits, rel=1e-6)
 
 
+def test_population_statistics_do_not_depend_on_the_chunks_of_the_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = characters()
+    whole = with_population_statistics(task, task.model, CPU).state_dict()
+    monkeypatch.setattr("bnrnn.experiments.language._CHUNK", 4 * 40 * 24)  # four steps of the 40 sequences
+    parts = with_population_statistics(task, task.model, CPU).state_dict()
+    for name in ("mean", "var", "count"):
+        torch.testing.assert_close(
+            parts[f"rnn.norm_l0.recurrent.{name}"], whole[f"rnn.norm_l0.recurrent.{name}"], atol=1e-5, rtol=1e-4
+        )
+    assert len(whole["rnn.norm_l0.cell.mean"]) == 9
+
+
 @pytest.mark.parametrize("norm", ["none", "recurrent"])
 def test_carried_state_makes_windows_one_sequence(norm: str) -> None:
     task = characters(norm, carry_state=True)
@@ -127,7 +139,7 @@ def test_carried_state_makes_windows_one_sequence(norm: str) -> None:
 
 def test_population_pass_of_characters_is_the_training_text_in_order() -> None:
     task = characters(population_batch_size=11)
-    tokens = torch.cat([batch[0] for batch in task.population_batches()], 1)
+    tokens = torch.cat([batch["tokens"] for batch in task.population_batches()], 1)
     assert torch.equal(tokens, task.corpus.train.view(40, 10).t()[:-1].long())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -199,10 +199,10 @@ class CharacterTask:
                 metrics["bpc_sequence"] = score_sequence(model, text).bits
         return metrics
 
-    def population_batches(self) -> Iterator[tuple[Tensor]]:
+    def population_batches(self) -> Iterator[dict[str, Any]]:
         """The training part in order, in sequences of the training length."""
         for tokens, _ in pieces(self.corpus.train, self.config.length, self.config.population_batch_size):
-            yield (tokens.long(),)
+            yield {"tokens": tokens.long(), "readout": "none"}
 
 
 def score_pieces(model: nn.Module, text: Tensor, length: int, batch_size: int) -> Score:

@@ -19,6 +19,7 @@ Cell = Literal["lstm", "gru", "rnn"]
 Readout = Literal["all", "last", "none"]
 State = tuple[Tensor, ...]
 
+_CHUNK = 1 << 27  # pre-activations held at once where there is no gradient
 LAYERS = {"lstm": bnrnn.LSTM, "gru": bnrnn.GRU, "rnn": bnrnn.RNN}
 
 
@@ -83,13 +84,14 @@ class LanguageModel(nn.Module):
         """
         carried = self.start(tokens.shape[1]) if state is None else state
         outputs: list[Tensor] = []
-        for part in tokens.split(window or len(tokens)):
-            x = part
+        length = window or self._chunk(*tokens.shape)
+        for start in range(0, len(tokens), length):
+            x = part = tokens[start : start + length]
+            step = start_step if window else start_step + start
             if self.embedding is not None:
                 x = F.dropout(self.embedding(part), self.dropout, self.training)
-            output, final = self.rnn(
-                x, carried if isinstance(self.rnn, bnrnn.LSTM) else carried[0], start_step=start_step
-            )
+            hx = carried if isinstance(self.rnn, bnrnn.LSTM) else carried[0]
+            output, final = self.rnn(x, hx, start_step=step)
             carried: State = final if isinstance(final, tuple) else (final,)
             if readout != "none" or targets is not None:
                 outputs.append(F.dropout(output, self.dropout, self.training))
@@ -101,6 +103,12 @@ class LanguageModel(nn.Module):
         if readout == "last":
             return self.readout(outputs[-1][-1]), carried
         return self.readout(torch.cat(outputs) if len(outputs) > 1 else outputs[0]), carried
+
+    def _chunk(self, steps: int, rows: int) -> int:
+        """Steps to read at once; fewer than all where no gradient needs them together, to bound the memory."""
+        if torch.is_grad_enabled():
+            return steps
+        return max(1, min(steps, _CHUNK // (rows * len(self.rnn.weight_ih_l0))))
 
     def start(self, rows: int) -> State:
         """The state before the first symbol, for so many sequences."""
