@@ -120,6 +120,16 @@ def test_evaluate_repeats_the_result(bnrnn: Callable[..., Answer], trained: Path
     assert json.loads((trained / "evaluation.json").read_text())["update"] == 30
 
 
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+def test_other_precisions(bnrnn: Callable[..., Answer], precision: str) -> None:
+    for extra in ([], ["--resume", "--max-updates", "35"]):
+        assert bnrnn("run", "digits", *SMALL, "--precision", precision, "--run-dir", "a", *extra)[0] == 0
+    assert bnrnn("evaluate", "a")[0] == 0
+    result, record = (json.loads((Path("a") / name).read_text()) for name in ("result.json", "evaluation.json"))
+    assert record["evaluation"] == result["evaluation"]
+    assert 1 < result["evaluation"]["valid"]["population"]["loss"] < 4
+
+
 def test_report_and_figure(bnrnn: Callable[..., Answer], trained: Path) -> None:
     code, text, _ = bnrnn("report", str(trained), "--out", "page")
     assert code == 0

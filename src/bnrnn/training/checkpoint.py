@@ -80,11 +80,6 @@ def load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def same_layout(expected: dict[str, Tensor], found: dict[str, Tensor]) -> bool:
-    """Whether two sets of parameters have the same names; shapes are the model's own to check."""
-    return expected.keys() == found.keys()
-
-
 def clone(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """An independent copy."""
     return {name: torch.clone(tensor.detach()) for name, tensor in tensors.items()}

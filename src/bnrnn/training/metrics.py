@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,3 @@ class Window:
 
     def means(self) -> dict[str, float]:
         return {name: total / self.count for name, total in self.sums.items()} if self.count else {}
-
-
-def finite(value: float) -> bool:
-    return math.isfinite(value)
