@@ -7,6 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := constraints.txt pyproject.toml $(wildcard setup.py src/bnrnn/csrc/*)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+comma := ,
 
 .PHONY: demo test lint smoke records clean
 
@@ -44,14 +45,18 @@ records: $(VENV)/.ready-demo
 	$(BIN)/bnrnn report --out records/report $(sort $(dir $(wildcard records/*/config.json)) $(RUNS:runs/%=records/%/))
 
 # torch first, at the tested version: a looser requirement would take the newest build with its GPU libraries
-$(VENV)/.ready-demo: $(SOURCES)
+define set-up
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) torch==2.13.0 setuptools wheel
-	$(INSTALL) --no-build-isolation --editable '.[experiments]'
-	touch $@
+	$(INSTALL) --no-build-isolation --editable '.[$(1)]'
+	touch $(VENV)/.ready-demo
+endef
 
-$(VENV)/.ready-dev: $(VENV)/.ready-demo
-	$(INSTALL) --no-build-isolation --editable '.[experiments,tensorboard,dev]'
+$(VENV)/.ready-demo: $(SOURCES)
+	$(call set-up,experiments)
+
+$(VENV)/.ready-dev: $(SOURCES)
+	$(call set-up,experiments$(comma)tensorboard$(comma)dev)
 	touch $@
 
 clean:

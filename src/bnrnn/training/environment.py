@@ -33,13 +33,15 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 def _commit() -> str | None:
     """The commit of the source tree that runs, None for an installed package."""
-    source = Path(bnrnn.__file__).parent
-    command = ["git", "-C", str(source), "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"]
+    git = ["git", "-C", str(Path(bnrnn.__file__).parent)]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except OSError:
+        tracked = subprocess.run([*git, "ls-files", "--error-unmatch", "__init__.py"], capture_output=True, timeout=10)
+        if tracked.returncode != 0:
+            return None
+        describe = [*git, "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"]
+        return subprocess.run(describe, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except OSError:  # no git on this machine
         return None
-    return answer.stdout.strip() or None
 
 
 def _processor() -> str:
