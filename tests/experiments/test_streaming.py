@@ -13,7 +13,7 @@ from bnrnn.data.corpus import Vocabulary
 from bnrnn.experiments.characters import CharacterConfig
 from bnrnn.experiments.language import LanguageModel
 from bnrnn.experiments.ptb_word import WordConfig
-from bnrnn.experiments.streaming import steps
+from bnrnn.experiments.sampling import steps
 
 SYMBOLS = Vocabulary(tuple("abcdefg"))
 

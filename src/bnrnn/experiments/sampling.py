@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bnrnn.experiments.characters import CharacterConfig
 from bnrnn.experiments.language import VOCABULARY_KEY, LanguageModel, vocabulary_of
 from bnrnn.experiments.ptb_word import WordConfig
 from bnrnn.experiments.registry import find
-from bnrnn.experiments.streaming import steps
 from bnrnn.training import RunError, RunFolder, checkpoint
 
 END_OF_LINE = "<eos>"
@@ -108,15 +108,37 @@ class Sampler:
             logits = step(index)
         drawn = 0
         while length is None or drawn < length:
-            logits = logits.float().cpu() + bars
+            scores = torch.add(bars, logits.cpu(), alpha=1 / temperature if temperature else 1)
             if temperature:
-                index = int(torch.multinomial((logits / temperature).softmax(0), 1, generator=random))
+                index = int(torch.multinomial(scores.softmax(0), 1, generator=random))
             else:
-                index = int(logits.argmax())
+                index = int(scores.argmax())
             yield self.spell(index)
             drawn += 1
             if drawn != length:
                 logits = step(index)
+
+
+def steps(model: LanguageModel, window: int | None = None) -> Callable[[int], Tensor]:
+    """A function that reads one symbol's index, goes one step on, and returns the next symbol's logits (V,).
+
+    Args:
+        model: in ``eval()``; it starts from its initial state, and must not change while the function is in use.
+        window: the statistics' step starts anew after so many symbols; None for never.
+    """
+    weight, bias = model.readout.weight.detach(), model.readout.bias.detach()
+    inputs = torch.arange(len(weight), device=weight.device) if model.embedding is None else model.embedding.weight
+    rows = inputs.detach().unsqueeze(1).unbind()  # of a batch of one
+    h, *c = (value.detach() for value in model.start(1))
+    stream = model.rnn.stream((h, *c) if c else h)
+
+    @torch.inference_mode()
+    def step(index: int) -> Tensor:
+        if stream.step == window:
+            stream.step = 0
+        return F.linear(stream(rows[index]), weight, bias)[0]
+
+    return step
 
 
 def _parameters(folder: RunFolder) -> dict[str, Tensor]:
