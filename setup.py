@@ -15,7 +15,7 @@ from setuptools.command.build_ext import build_ext
 
 SOURCES = Path("src/bnrnn/csrc")
 X86 = platform.machine().lower() in ("x86_64", "amd64")
-COMMON_FLAGS = ["-O3", "-std=c++17", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-Wall"]
+COMMON_FLAGS = ["-O3", "-std=c++17", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-g0"]
 ISA_FLAGS = {
     "isa_baseline.cpp": [],
     "isa_avx2.cpp": ["-mavx2", "-mfma"],

@@ -19,10 +19,12 @@ namespace {
 #include "lstm.h"
 #include "gru.h"
 #include "rnn.h"
+#include "step.h"
 
 template <typename T>
 constexpr Cells<T> cells() {
-    return {Entry<T, Lstm>::cell(), Entry<T, Gru>::cell(), Entry<T, Rnn>::cell()};
+    return {Entry<T, Lstm>::cell(), Entry<T, Gru>::cell(), Entry<T, Rnn>::cell(),
+            lstm_step<T>, gru_step<T>, rnn_step<T>};
 }
 }  // namespace
 

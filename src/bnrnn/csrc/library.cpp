@@ -3,6 +3,10 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -88,8 +92,20 @@ private:
     std::vector<Tensor> held_;
 };
 
+// The first touch of fresh memory costs as much as the arithmetic on it when it comes in pages of 4 KiB.
+void want_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] std::size_t bytes) {
+#ifdef __linux__
+    constexpr std::uintptr_t huge = 2 << 20;
+    const auto begin = (reinterpret_cast<std::uintptr_t>(data) + huge - 1) / huge * huge;
+    const auto end = (reinterpret_cast<std::uintptr_t>(data) + bytes) / huge * huge;
+    if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // advice: may be refused
+#endif
+}
+
 Tensor allocate(const Tensor& like, Sizes sizes, std::optional<ScalarType> dtype = std::nullopt) {
-    return torch::stable::new_empty(like, {sizes.data(), sizes.size()}, dtype);
+    Tensor t = torch::stable::new_empty(like, {sizes.data(), sizes.size()}, dtype);
+    want_huge_pages(t.mutable_data_ptr(), t.numel() * t.element_size());
+    return t;
 }
 
 // The schema's description of a site: four numbers each for input, recurrent, summed and cell.
@@ -183,13 +199,16 @@ std::int64_t statistics_size(const Call& c) {
     return size;
 }
 
+void check_index(std::int64_t index, std::int64_t inputs) {
+    STD_TORCH_CHECK(index >= 0 && index < inputs, "x: index ", index, " is not a row of the input; allowed are 0 to ",
+                    inputs - 1);
+}
+
 void check_index(const Call& c) {
     if (c.x.scalar_type() != ScalarType::Long) return;
     Arguments args;
     const auto* index = args.data<std::int64_t>(c.x);
-    for (std::int64_t i = 0; i < c.steps() * c.batch(); ++i)
-        STD_TORCH_CHECK(index[i] >= 0 && index[i] < c.inputs(), "x: index ", index[i],
-                        " is not a row of the input; allowed are 0 to ", c.inputs() - 1);
+    for (std::int64_t i = 0; i < c.steps() * c.batch(); ++i) check_index(index[i], c.inputs());
 }
 
 using ForwardResult = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
@@ -329,6 +348,56 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> rnn_backward(
     return {g.x, g.h0, g.weight_ih, g.weight_hh, g.bias, g.sites};
 }
 
+// Multiply-adds in one step that pay for waking a thread.
+constexpr std::int64_t step_work_per_thread = 1 << 18;
+
+template <typename T>
+std::tuple<Tensor, Tensor> step_as(Net net, const Tensor& x, const Tensor& h, const OptionalTensor& c,
+                                   const Tensor& weight_ih, const Tensor& weight_hh, const Tensor& table,
+                                   std::int64_t row, double zoneout_h, double zoneout_c) {
+    Arguments args;
+    const std::int64_t lanes = kernels().vector_bytes / static_cast<std::int64_t>(sizeof(T));
+    Step<T> s;
+    s.batch = h.size(0), s.units = h.size(1), s.inputs = weight_ih.size(1);
+    s.relu = net == Net::rnn_relu;
+    if (x.scalar_type() == ScalarType::Long) {
+        s.index = args.data<std::int64_t>(x);
+        for (std::int64_t r = 0; r < s.batch; ++r) check_index(s.index[r], s.inputs);
+    } else {
+        s.x = args.data<T>(x);
+    }
+    s.h = args.data<T>(h), s.c = args.data<T>(c);
+    s.weight_ih = args.data<T>(weight_ih), s.weight_hh = args.data<T>(weight_hh);
+    s.row = args.data<T>(table) + row * table.size(1);
+    s.zoneout_h = static_cast<T>(zoneout_h), s.zoneout_c = static_cast<T>(zoneout_c);
+    Tensor new_h = allocate(h, {s.batch, s.units});
+    Tensor new_c = allocate(h, {net == Net::lstm ? s.batch : 0, s.units});
+    s.new_h = static_cast<T*>(new_h.mutable_data_ptr());
+    s.new_c = static_cast<T*>(new_c.mutable_data_ptr());
+    const Cells<T>& cells = cells_of<T>(kernels());
+    const auto run = net == Net::lstm ? cells.lstm_step : net == Net::gru ? cells.gru_step : cells.rnn_step;
+    const std::int64_t blocks = (s.units + lanes - 1) / lanes;
+    const std::int64_t block_work = s.batch * lanes * gates(net) * (s.units + s.inputs);
+    const std::int64_t grain = (step_work_per_thread + block_work - 1) / block_work;
+    const auto work = [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t block = begin; block < end; ++block) run(s, block);
+    };
+    if (grain >= blocks) {
+        work(0, blocks);
+    } else {
+        torch::stable::parallel_for(0, blocks, grain, work);
+    }
+    return {new_h, new_c};
+}
+
+std::tuple<Tensor, Tensor> step(std::int64_t net, Tensor x, Tensor h, OptionalTensor c, Tensor weight_ih,
+                                Tensor weight_hh, Tensor table, std::int64_t row, double zoneout_h, double zoneout_c) {
+    const Net which = static_cast<Net>(net);
+    return h.scalar_type() == ScalarType::Double
+               ? step_as<double>(which, x, h, c, weight_ih, weight_hh, table, row, zoneout_h, zoneout_c)
+               : step_as<float>(which, x, h, c, weight_ih, weight_hh, table, row, zoneout_h, zoneout_c);
+}
+
 std::int64_t vector_bytes() { return kernels().vector_bytes; }
 
 std::vector<const Kernels*> available_kernels() {
@@ -381,6 +450,8 @@ STABLE_TORCH_LIBRARY(bnrnn, m) {
           "Tensor? zoneout_h, bool keep) -> (Tensor output, Tensor h_n, Tensor statistics, Tensor saved)");
     m.def("rnn_backward(Tensor? grad_output, Tensor? grad_h_n, Tensor statistics, Tensor saved, Tensor x, " WEIGHTS
           "bool relu, " SITES "Tensor? zoneout_h, bool need_x) -> " GRADIENTS);
+    m.def("step(int net, Tensor x, Tensor h, Tensor? c, Tensor weight_ih, Tensor weight_hh, Tensor table, int row, "
+          "float zoneout_h, float zoneout_c) -> (Tensor new_h, Tensor new_c)");
     m.def("vector_bytes() -> int");
     m.def("instruction_set() -> str");
     m.def("instruction_sets() -> str");
@@ -394,6 +465,7 @@ STABLE_TORCH_LIBRARY_IMPL(bnrnn, CPU, m) {
     m.impl("gru_backward", TORCH_BOX(&gru_backward));
     m.impl("rnn", TORCH_BOX(&rnn));
     m.impl("rnn_backward", TORCH_BOX(&rnn_backward));
+    m.impl("step", TORCH_BOX(&step));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(bnrnn, CompositeExplicitAutograd, m) {

@@ -66,6 +66,23 @@ struct Problem {
     void* scratch = nullptr;
 };
 
+// One time step of one layer with known statistics; see step.h for the layout of weights and row.
+template <typename T>
+struct Step {
+    std::int64_t batch = 0, inputs = 0, units = 0;
+    bool relu = false;
+    const T* x = nullptr;                 // (batch, inputs)
+    const std::int64_t* index = nullptr;  // (batch): one-hot rows in place of x
+    const T* h = nullptr;
+    const T* c = nullptr;
+    const T* weight_ih = nullptr;
+    const T* weight_hh = nullptr;
+    const T* row = nullptr;  // scale and shift of input and of state, (gates * units) each; of the cell, (units) each
+    T zoneout_h = 0, zoneout_c = 0;
+    T* new_h = nullptr;
+    T* new_c = nullptr;
+};
+
 // Workers of one call meet here. Each waits until all have arrived.
 struct Barrier {
     int workers = 1;
@@ -85,6 +102,9 @@ struct Cell {
 template <typename T>
 struct Cells {
     Cell<T> lstm, gru, rnn;
+    void (*lstm_step)(const Step<T>&, std::int64_t block);
+    void (*gru_step)(const Step<T>&, std::int64_t block);
+    void (*rnn_step)(const Step<T>&, std::int64_t block);
 };
 
 // The kernels of one instruction set.

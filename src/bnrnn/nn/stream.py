@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bnrnn.nn.norm import BatchNorm, LayerNorm
 from bnrnn.nn.normalization import Normalization
+from bnrnn.ops import step as kernel
 
 if TYPE_CHECKING:
     from bnrnn.nn.recurrent import RecurrentLayer
@@ -59,6 +60,7 @@ class Stream:
         self._hx = hx
         self._laid_out: list[_LaidOut] | None = None
         self._states: list[State] = []
+        self._seen: Any = None  # the input that has been checked: shape and dtype
         specs = [] if layer.norm is None else layer.norm.sites().values()
         if not any(isinstance(spec, LayerNorm) for spec in specs):
             with torch.no_grad():
@@ -71,9 +73,10 @@ class Stream:
             output, self._hx = self._layer(x, self._hx, start_step=self.step)
             self.step += 1
             return output.squeeze(1 if self._layer.batch_first else 0)
-        if not self._states:
-            state = self._layer.check_step(x, self._hx)
+        if (x.shape, x.dtype) != self._seen:
+            state = self._layer.check_step(x, self.state)
             self._states = list(zip(*(s.unbind(0) for s in state), strict=True))
+            self._seen = x.shape, x.dtype
         for index, laid_out in enumerate(self._laid_out):
             state = laid_out(x, self._states[index], self.step)
             self._states[index] = state
@@ -95,10 +98,7 @@ class _LaidOut:
 
     def __init__(self, layer: RecurrentLayer, suffix: str) -> None:
         norms: dict[str, Normalization] = {} if layer.norm is None else dict(getattr(layer, "norm" + suffix).items())
-        self.weight_ih = getattr(layer, "weight_ih" + suffix).detach()
-        self.lookup = self.weight_ih.t().contiguous() if suffix == "_l0" else None
-        self.cell = CELLS[layer.torch_class](layer, suffix)
-
+        weight_ih, weight_hh = (getattr(layer, name + suffix).detach() for name in ("weight_ih", "weight_hh"))
         scale_x, shift_x = _affine(norms.get("input"))
         scale_h, shift_h = _affine(norms.get("recurrent"))
         scale_s, shift_s = _affine(norms.get("summed"))
@@ -108,12 +108,25 @@ class _LaidOut:
         if bias_hn is not None:  # a GRU's, inside the product with the reset gate
             inside = F.pad(bias_hn, (2 * layer.hidden_size, 0))
             shift_h = _sum(shift_h, inside if scale_s is None else inside * scale_s)
-        self.rows = _rows([scale_x, _sum(shift_x, shift_s, bias), scale_h, shift_h, *_affine(norms.get("cell"))])
-        self.last = len(self.rows) - 1
+        columns = [scale_x, _sum(shift_x, shift_s, bias), scale_h, shift_h, *_affine(norms.get("cell"))]
+        steps = max((len(c) for c in columns if c is not None), default=1)
+        self._last = steps - 1
+        if layer.backend != "reference" and not layer.proj_size and kernel.unsupported(weight_ih) is None:
+            net = NETS[layer.torch_class, getattr(layer, "nonlinearity", None)]
+            table = _table(columns, steps, weight_hh)
+            self._step = kernel.lay_out(net, weight_ih, weight_hh, table, layer.zoneout_probabilities)
+        else:
+            cell, rows = CELLS[layer.torch_class](layer, suffix), _rows(columns, steps)
+            lookup = weight_ih.t().contiguous()
+
+            def step(x: Tensor, state: State, row: int) -> State:
+                wx = F.linear(x, weight_ih) if x.is_floating_point() else F.embedding(x, lookup)
+                return cell(wx, state, rows[row])
+
+            self._step = step
 
     def __call__(self, x: Tensor, state: State, step: int) -> State:
-        wx = F.linear(x, self.weight_ih) if self.lookup is None or x.is_floating_point() else self.lookup[x]
-        return self.cell(wx, state, self.rows[min(step, self.last)])
+        return self._step(x, state, min(step, self._last))
 
 
 def _lstm(layer: RecurrentLayer, suffix: str) -> Cell:
@@ -165,6 +178,12 @@ def _rnn(layer: RecurrentLayer, suffix: str) -> Cell:
     return cell
 
 
+NETS: dict[tuple[type[nn.RNNBase], str | None], kernel.Net] = {
+    (nn.LSTM, None): "lstm",
+    (nn.GRU, None): "gru",
+    (nn.RNN, "tanh"): "tanh",
+    (nn.RNN, "relu"): "relu",
+}
 CELLS: dict[type[nn.RNNBase], Callable[[RecurrentLayer, str], Cell]] = {nn.LSTM: _lstm, nn.GRU: _gru, nn.RNN: _rnn}
 
 
@@ -194,11 +213,21 @@ def _sum(*terms: Tensor | None) -> Tensor | None:
     return sum(present[1:], present[0]) if present else None
 
 
-def _rows(columns: list[Tensor | None]) -> list[Row]:
-    """The table's rows; a column of one row serves at every step, a shorter one goes on with its last."""
-    steps = max((len(c) for c in columns if c is not None), default=1)
+def _rows(columns: list[Tensor | None], steps: int) -> list[Row]:
+    """The table's rows; a shorter column goes on with its last."""
     lists = [[None] * steps if c is None else [*c.unbind(0), *[c[-1]] * (steps - len(c))] for c in columns]
     return list(zip(*lists, strict=True))
+
+
+def _table(columns: list[Tensor | None], steps: int, weight_hh: Tensor) -> Tensor:
+    """The same as one tensor, with scales of 1 and shifts of 0 where there are none."""
+    width, units = weight_hh.shape
+    filled = []
+    for index, (column, size) in enumerate(zip(columns, (width, width, width, width, units, units), strict=True)):
+        if column is None:
+            column = weight_hh.new_full((1, size), float(index % 2 == 0))
+        filled.append(torch.cat((column, column[-1:].expand(steps - len(column), size))))
+    return torch.cat(filled, 1)
 
 
 def _at(value: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:

@@ -1,0 +1,82 @@
+// One time step with known statistics: every normalization is a scale and a shift, a row of a table. Weights come packed
+// by blocks of one vector of units, (block, input feature, gate, lane), so that a product runs through them once, in
+// order, and a one-hot input's product is one line of them.
+
+template <typename T, int G>
+inline void packed_product(const T* weights, const T* v, std::int64_t n, Vec<T>* out) {
+    constexpr int L = Lanes<T>::count;
+    Vec<T> even[G] = {}, odd[G] = {};  // two chains of additions, to hide their latency
+    std::int64_t k = 0;
+    for (; k + 1 < n; k += 2, weights += 2 * G * L)
+        for (int q = 0; q < G; ++q) {
+            even[q] += v[k] * load(weights + q * L);
+            odd[q] += v[k + 1] * load(weights + (G + q) * L);
+        }
+    if (k < n)
+        for (int q = 0; q < G; ++q) even[q] += v[k] * load(weights + q * L);
+    for (int q = 0; q < G; ++q) out[q] = even[q] + odd[q];
+}
+
+// The pre-activations of a block: b of the input and a of the state, scaled and shifted.
+template <typename T, int G>
+struct StepBlock {
+    Vec<T> a[G], b[G];
+    int lanes;
+
+    StepBlock(const Step<T>& s, std::int64_t block, std::int64_t r) {
+        constexpr int L = Lanes<T>::count;
+        const std::int64_t left = s.units - block * L;
+        lanes = left < L ? static_cast<int>(left) : L;
+        if (s.index) {
+            const T* line = s.weight_ih + (block * s.inputs + s.index[r]) * G * L;
+            for (int q = 0; q < G; ++q) b[q] = load(line + q * L);
+        } else {
+            packed_product<T, G>(s.weight_ih + block * s.inputs * G * L, s.x + r * s.inputs, s.inputs, b);
+        }
+        packed_product<T, G>(s.weight_hh + block * s.units * G * L, s.h + r * s.units, s.units, a);
+        for (int q = 0; q < G; ++q) {
+            const T* row = s.row + q * s.units + block * L;
+            b[q] = b[q] * load(row, lanes) + load(row + G * s.units, lanes);
+            a[q] = a[q] * load(row + 2 * G * s.units, lanes) + load(row + 3 * G * s.units, lanes);
+        }
+    }
+};
+
+template <typename T>
+void lstm_step(const Step<T>& s, std::int64_t block) {
+    const std::int64_t first = block * Lanes<T>::count;
+    const T* row = s.row + 16 * s.units + first;
+    for (std::int64_t r = 0; r < s.batch; ++r) {
+        const StepBlock<T, 4> pre(s, block, r);
+        const std::int64_t at = r * s.units + first;
+        const Vec<T> old_h = load(s.h + at, pre.lanes), old_c = load(s.c + at, pre.lanes);
+        const Vec<T> c = sigmoid<T>(pre.a[1] + pre.b[1]) * old_c + sigmoid<T>(pre.a[0] + pre.b[0]) * tanh<T>(pre.a[2] + pre.b[2]);
+        const Vec<T> inner = c * load(row, pre.lanes) + load(row + s.units, pre.lanes);
+        const Vec<T> h = sigmoid<T>(pre.a[3] + pre.b[3]) * tanh<T>(inner);
+        store(s.new_c + at, c + s.zoneout_c * (old_c - c), pre.lanes);
+        store(s.new_h + at, h + s.zoneout_h * (old_h - h), pre.lanes);
+    }
+}
+
+template <typename T>
+void gru_step(const Step<T>& s, std::int64_t block) {
+    for (std::int64_t r = 0; r < s.batch; ++r) {
+        const StepBlock<T, 3> pre(s, block, r);
+        const std::int64_t at = r * s.units + block * Lanes<T>::count;
+        const Vec<T> old_h = load(s.h + at, pre.lanes);
+        const Vec<T> n = tanh<T>(pre.b[2] + sigmoid<T>(pre.a[0] + pre.b[0]) * pre.a[2]);
+        const Vec<T> h = n + sigmoid<T>(pre.a[1] + pre.b[1]) * (old_h - n);
+        store(s.new_h + at, h + s.zoneout_h * (old_h - h), pre.lanes);
+    }
+}
+
+template <typename T>
+void rnn_step(const Step<T>& s, std::int64_t block) {
+    for (std::int64_t r = 0; r < s.batch; ++r) {
+        const StepBlock<T, 1> pre(s, block, r);
+        const std::int64_t at = r * s.units + block * Lanes<T>::count;
+        const Vec<T> sum = pre.a[0] + pre.b[0];
+        const Vec<T> h = s.relu ? (sum < T(0) ? splat(T(0)) : sum) : tanh<T>(sum);
+        store(s.new_h + at, h + s.zoneout_h * (load(s.h + at, pre.lanes) - h), pre.lanes);
+    }
+}
