@@ -229,7 +229,7 @@ def unsupported_calls() -> dict[str, tuple[Call, str]]:
         "half precision": (plain.to(torch.float16), "float16"),
         "mixed precision": (Call((x.float(), *plain.args[1:]), plain.kwargs, {}), "different dtypes"),  # type: ignore[union-attr]
         "statistics in another precision": (with_sites(recurrent=Site("frame", torch.ones(n))), "another dtype"),
-        "projection": (Call((*plain.args, torch.zeros(2, 19)), plain.kwargs, {}), "projection"),
+        "projection": (Call((*plain.args, torch.zeros(19, 19)), plain.kwargs, {}), "projection"),
         "offset": (with_sites(input=Site("frame", beta=torch.zeros(n, dtype=torch.float64))), "offset"),
         "trained mask": (
             Call(plain.args, {**plain.kwargs, "recurrent_mask": torch.ones_like(h0, requires_grad=True)}, {}),  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from bnrnn.ops.check import check_call
 from bnrnn.ops.dispatch import Backend, dispatch
 from bnrnn.ops.gru import op as kernel
 from bnrnn.ops.gru.reference import gru as reference
@@ -49,10 +50,27 @@ def gru(
         Outputs ``(T, B, H)``, zero where not valid; the final state of each row; the batch statistics taken.
 
     Raises:
-        ValueError: ``backend="cpu"`` does not cover the call.
+        ValueError: shapes that do not fit together; ``backend="cpu"`` does not cover the call.
 
     Source: torch.nn.GRU's equations, normalized as in Cooijmans et al. 2017 and Ba et al. 2016.
     """
+    batch, units = x.shape[1], weight_hh.shape[1]
+    check_call(
+        x,
+        weight_ih,
+        weight_hh,
+        3,
+        {
+            "weight_hh": (weight_hh, (3 * units, units)),
+            "bias": (bias, (3 * units,)),
+            "bias_hn": (bias_hn, (units,)),
+            "h0": (h0, (batch, units)),
+        },
+        sites=sites,
+        batch_sizes=batch_sizes,
+        recurrent_mask=recurrent_mask,
+        zoneouts={"zoneout_h": (zoneout_h, units)},
+    )
     return dispatch(
         backend,
         reference,

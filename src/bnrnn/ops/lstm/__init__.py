@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from bnrnn.ops.check import check_call
 from bnrnn.ops.dispatch import Backend, dispatch
 from bnrnn.ops.lstm import op as kernel
 from bnrnn.ops.lstm.reference import lstm as reference
@@ -58,10 +59,29 @@ def lstm(
         a dict of site name to ``(mean, var)``.
 
     Raises:
-        ValueError: ``backend="cpu"`` does not cover the call.
+        ValueError: shapes that do not fit together; ``backend="cpu"`` does not cover the call.
 
     Source: Cooijmans et al. 2017, eq. 6-8; Laurent et al. 2015, eq. 9-10.
     """
+    batch, output, width = x.shape[1], weight_hh.shape[1], weight_ih.shape[0]
+    units = output if weight_hr is None else width // 4
+    check_call(
+        x,
+        weight_ih,
+        weight_hh,
+        4,
+        {
+            "weight_hh": (weight_hh, (4 * units, output)),
+            "weight_hr": (weight_hr, (output, units)),
+            "bias": (bias, (width,)),
+            "h0": (h0, (batch, output)),
+            "c0": (c0, (batch, units)),
+        },
+        sites=sites,
+        batch_sizes=batch_sizes,
+        recurrent_mask=recurrent_mask,
+        zoneouts={"zoneout_h": (zoneout_h, output), "zoneout_c": (zoneout_c, units)},
+    )
     return dispatch(
         backend,
         reference,

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from bnrnn.ops.check import check_call
 from bnrnn.ops.dispatch import Backend, dispatch
 from bnrnn.ops.rnn import op as kernel
 from bnrnn.ops.rnn.reference import rnn as reference
@@ -43,10 +44,26 @@ def rnn(
         Outputs ``(T, B, H)``, zero where not valid; the final state of each row; the batch statistics taken.
 
     Raises:
-        ValueError: ``backend="cpu"`` does not cover the call.
+        ValueError: shapes that do not fit together; ``backend="cpu"`` does not cover the call.
 
     Source: Laurent et al. 2015, eq. 9 (``summed``) and eq. 10 (``input``).
     """
+    batch, units = x.shape[1], weight_hh.shape[1]
+    check_call(
+        x,
+        weight_ih,
+        weight_hh,
+        1,
+        {
+            "weight_hh": (weight_hh, (units, units)),
+            "bias": (bias, (units,)),
+            "h0": (h0, (batch, units)),
+        },
+        sites=sites,
+        batch_sizes=batch_sizes,
+        recurrent_mask=recurrent_mask,
+        zoneouts={"zoneout_h": (zoneout_h, units)},
+    )
     return dispatch(
         backend,
         reference,
