@@ -73,13 +73,21 @@ CASES = [
 
 @pytest.mark.parametrize(("cell", "norm", "layers", "bidirectional", "lengths", "projection"), CASES)
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("backend", ["auto", "reference"])
 def test_outputs_states_and_gradients(
-    cell: str, norm: str, layers: int, bidirectional: bool, lengths: list[int] | None, projection: int, training: bool
+    cell: str,
+    norm: str,
+    layers: int,
+    bidirectional: bool,
+    lengths: list[int] | None,
+    projection: int,
+    training: bool,
+    backend: str,
 ) -> None:
-    options = {"proj_size": projection} if projection and cell == "LSTM" else {}
-    layer = make(
-        cell, 3, 5, layers, bidirectional=bidirectional, norm=norms_of(cell)[norm], statistics=3, **options
-    ).train(training)
+    options = {"bidirectional": bidirectional, "norm": norms_of(cell)[norm], "backend": backend}
+    if projection and cell == "LSTM":
+        options["proj_size"] = projection
+    layer = make(cell, 3, 5, layers, statistics=3, **options).train(training)
     compare(layer, tensor(STEPS, BATCH, 3), states(layer, BATCH), lengths)
 
 

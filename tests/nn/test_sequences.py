@@ -54,6 +54,7 @@ def layers(draw: st.DrawFn) -> tuple[Any, dict[str, Any]]:
         "norm": norms_of(cell)[norm],
         "num_layers": draw(st.integers(1, 2)),
         "bidirectional": draw(st.booleans()),
+        "backend": draw(st.sampled_from(["auto", "reference"])),
     }
     if cell == "LSTM" and draw(st.booleans()):
         options["proj_size"] = 2
