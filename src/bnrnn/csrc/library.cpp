@@ -8,6 +8,7 @@
 #endif
 
 #include <cstdint>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -107,6 +108,38 @@ Tensor allocate(const Tensor& like, Sizes sizes, std::optional<ScalarType> dtype
     want_huge_pages(t.mutable_data_ptr(), t.numel() * t.element_size());
     return t;
 }
+
+// Memory that only a call itself uses. One piece is kept from call to call: giving it back and getting it anew, page by
+// page, would cost more than many a call.
+class Scratch {
+public:
+    Scratch(const Tensor& like, std::int64_t bytes) {
+        std::unique_lock<std::mutex> lock(kept().mutex, std::try_to_lock);
+        if (lock.owns_lock() && bytes <= limit) {
+            auto& tensor = kept().tensor;
+            if (!tensor || tensor->numel() < bytes) tensor.emplace(allocate(like, {bytes}, ScalarType::Byte));
+            memory_ = tensor;
+            lock_ = std::move(lock);
+        } else {
+            memory_ = allocate(like, {bytes}, ScalarType::Byte);
+        }
+    }
+    void* data() { return memory_->mutable_data_ptr(); }
+
+private:
+    static constexpr std::int64_t limit = std::int64_t{256} << 20;
+    struct Kept {
+        std::mutex mutex;
+        OptionalTensor tensor;
+    };
+    static Kept& kept() {
+        static Kept* const k = new Kept;  // never destroyed: torch may be gone by then
+        return *k;
+    }
+
+    OptionalTensor memory_;
+    std::unique_lock<std::mutex> lock_;
+};
 
 // The schema's description of a site: four numbers each for input, recurrent, summed and cell.
 struct Layout {
@@ -228,8 +261,8 @@ ForwardResult forward_as(const Call& c, bool keep) {
     p.h_n = static_cast<T*>(h_n.mutable_data_ptr());
     p.c_n = static_cast<T*>(c_n.mutable_data_ptr());
     p.saved = keep ? static_cast<T*>(saved.mutable_data_ptr()) : nullptr;
-    Tensor scratch = allocate(like, {cell.forward_scratch(p)}, ScalarType::Byte);
-    p.scratch = scratch.mutable_data_ptr();
+    Scratch scratch(like, cell.forward_scratch(p));
+    p.scratch = scratch.data();
     with_team(team_size(p, c.net), [&](int worker, Barrier& barrier) { cell.forward(p, worker, barrier); });
     return {output, h_n, c_n, statistics, saved};
 }
@@ -271,8 +304,8 @@ Gradients backward_as(const Call& c, const OptionalTensor& grad_output, const Op
     p.cell.grad_gamma = sites + 3 * g * units;
     p.cell.grad_beta = p.cell.grad_gamma + units;
     const Cell<T>& cell = cell_of<T>(c.net);
-    Tensor scratch = allocate(like, {cell.backward_scratch(p)}, ScalarType::Byte);
-    p.scratch = scratch.mutable_data_ptr();
+    Scratch scratch(like, cell.backward_scratch(p));
+    p.scratch = scratch.data();
     with_team(team_size(p, c.net), [&](int worker, Barrier& barrier) { cell.backward(p, worker, barrier); });
     return out;
 }

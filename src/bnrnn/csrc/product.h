@@ -10,13 +10,18 @@ constexpr int max_rows = 6;
 constexpr int max_rows = 3;
 #endif
 
-// Element (row, k) lies at data[row * row_stride + (k / inner) * outer_stride + (k % inner) * stride].
+// Element (row, k) lies at data[row * row_stride + (k / inner) * outer_stride + (k % inner) * stride]; or, if groups of
+// rows are packed, at data[group * group_stride + (row - first of group) * row_stride + k * stride].
 template <typename T>
 struct Operand {
     const T* data;
     std::int64_t row_stride, stride;
-    std::int64_t inner, outer = 1, outer_stride = 0;
+    std::int64_t inner, outer = 1, outer_stride = 0, group_stride = 0;
 };
+
+// Rows are worked on in groups of nearly equal size.
+inline std::int64_t row_groups(std::int64_t rows) { return (rows + max_rows - 1) / max_rows; }
+inline std::int64_t group_start(std::int64_t group, std::int64_t rows) { return group * rows / row_groups(rows); }
 
 // Vector v of a row lies at data[row * row_stride + v * vector_stride].
 template <typename T>
@@ -83,14 +88,18 @@ __attribute__((noinline)) void product(std::int64_t rows, const Operand<T>& op, 
     constexpr std::int64_t width = NV * Lanes<T>::count;
     constexpr std::int64_t depth = 32768 / (width * static_cast<int>(sizeof(T)));
     if (rows == 0) return;
-    const std::int64_t groups = (rows + max_rows - 1) / max_rows;
+    const std::int64_t groups = row_groups(rows);
     const auto over_rows = [&](const T* a, std::int64_t inner, std::int64_t outer, const T* b) {
-        std::int64_t row = 0;
+        // What follows in the panel is brought near meanwhile.
+        const char* ahead = reinterpret_cast<const char*>(b + inner * outer * width);
+        const std::int64_t lines = inner * outer * width * static_cast<int>(sizeof(T)) / 64;
         for (std::int64_t g = 0; g < groups; ++g) {
-            const std::int64_t next = (g + 1) * rows / groups;
-            tile_rows<T, NV>(static_cast<int>(next - row), a + row * op.row_stride, op, inner, outer, b,
+            for (std::int64_t line = g * lines / groups; line < (g + 1) * lines / groups; ++line)
+                __builtin_prefetch(ahead + line * 64, 0, 2);
+            const std::int64_t row = group_start(g, rows), next = group_start(g + 1, rows);
+            tile_rows<T, NV>(static_cast<int>(next - row),
+                             a + (op.group_stride ? g * op.group_stride : row * op.row_stride), op, inner, outer, b,
                              op.inner * width, target, row, accumulate);
-            row = next;
         }
         accumulate = true;
     };

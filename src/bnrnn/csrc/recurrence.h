@@ -317,7 +317,9 @@ struct Backward {
     T *grad_recurrent, *grad_input;
     std::int64_t input_ring;
     T *sum_h, *sum_x, *sum_sites, *sum_bias, *work;
+    T *packed_h = nullptr, *packed_x = nullptr;
     int x_vectors, x_groups;
+    bool started = false;  // whether the sums of the weights' gradients hold anything yet
 
     static constexpr int site_width = 3 * G + 2;  // gamma of the three sums, gamma and beta of the cell
 
@@ -341,6 +343,10 @@ struct Backward {
         grad_input = m.separate ? scratch.take<T>(block_rows * input_ring * m.width) : grad_recurrent;
         sum_h = scratch.take<T>(m.blocks * p.units * m.width);
         sum_x = scratch.take<T>(m.blocks * p.inputs * m.width);
+        constexpr std::int64_t wide = 256;
+        const std::int64_t rows = m.chunk * p.batch * max_rows;
+        if (p.units >= wide) packed_h = scratch.take<T>(rows * row_groups(p.units));
+        if (p.inputs >= wide && !p.index && !m.sequence) packed_x = scratch.take<T>(rows * row_groups(p.inputs));
         sum_sites = scratch.take<T>(m.blocks * site_width * L);
         sum_bias = scratch.take<T>(m.blocks * (G + 1) * L);
         work = scratch.take<T>(m.blocks * C::backward_work * p.batch * L);
@@ -367,12 +373,16 @@ struct Backward {
     bool adds_to_state() const { return C::needs_previous_state || p.zoneout_h; }
 
     void start(std::int64_t block) const {
-        for (std::int64_t i = 0; i < site_width * L; ++i) site_sums(block)[i] = 0;
-        for (std::int64_t i = 0; i < (G + 1) * L; ++i) bias(block)[i] = 0;
-        for (std::int64_t i = 0; i < p.units * m.width; ++i) sum_h[block * p.units * m.width + i] = 0;
-        for (std::int64_t i = 0; i < p.inputs * m.width; ++i) sum_x[block * p.inputs * m.width + i] = 0;
+        zero(site_sums(block), site_width * L);
+        zero(bias(block), (G + 1) * L);
+        if (p.index || m.rows(0) == 0) zero(sum_x + block * p.inputs * m.width, p.inputs * m.width);
+        if (m.rows(0) == 0) zero(sum_h + block * p.units * m.width, p.units * m.width);
         if (panel_x) pack_rows<T, G>(m, p.weight_ih, p.inputs, block, panel_x + block * p.inputs * m.width);
         receive_final(block, m.rows(0), p.batch);
+    }
+
+    static void zero(T* to, std::int64_t count) {
+        for (std::int64_t i = 0; i < count; ++i) to[i] = 0;
     }
 
     // Rows whose last valid step is at hand take up the gradient of their final state.
@@ -411,26 +421,55 @@ struct Backward {
             }
     }
 
-    // Sums of products over the rows of steps [t, end) for one block: sum[k][gate][lane] += operand[k] * grad.
-    void weight_product(const T* operand, std::int64_t operand_stride, std::int64_t depth, const T* grad,
-                        std::int64_t t, std::int64_t end, T* sum) const {
+    // The valid rows of steps [t, end) as stretches without a gap: whole steps, or one step's first rows.
+    template <typename Body>
+    void over_stretches(std::int64_t t, std::int64_t end, const Body& body) const {
         while (t < end) {
-            std::int64_t n = m.rows(t), next = t + 1;
-            if (n == p.batch)
+            std::int64_t next = t + 1;
+            if (m.rows(t) == p.batch)
                 while (next < end && m.rows(next) == p.batch) ++next;
-            const std::int64_t depth_rows = n * (next - t);
-            const Operand<T> a{operand, 1, operand_stride, depth_rows};
-            if (depth_rows) product<T, G>(depth, a, grad, {sum, m.width, L}, true);
-            operand += (next - t) * p.batch * operand_stride;
-            grad += (next - t) * p.batch * m.width;
+            if (m.rows(t) > 0) body(t, m.rows(t) * (next - t));
             t = next;
         }
+    }
+
+    // A chunk's operand of the weight gradient, transposed for its product: [stretch][group of rows][k][row]. Wide rows
+    // lie far apart, so that reading them down their columns would wait for the memory. Workers share the work.
+    void pack_operand(const T* x, std::int64_t x_stride, std::int64_t depth, std::int64_t t, std::int64_t end, T* to,
+                      int worker, int workers) const {
+        const std::int64_t groups = row_groups(depth);
+        over_stretches(t, end, [&](std::int64_t start, std::int64_t rows) {
+            const T* from = x + start * p.batch * x_stride;
+            T* packed = to + (start - t) * p.batch * groups * max_rows;
+            for (std::int64_t g = groups * worker / workers; g < groups * (worker + 1) / workers; ++g) {
+                const std::int64_t first = group_start(g, depth), last = group_start(g + 1, depth);
+                for (std::int64_t k = 0; k < rows; ++k)
+                    for (std::int64_t i = first; i < last; ++i)
+                        packed[(g * rows + k) * max_rows + i - first] = from[k * x_stride + i];
+            }
+        });
+    }
+
+    // Sums of products over the rows of steps [t, end) for one block: sum[k][gate][lane] += x[k] * grad, x being packed
+    // or rows of all steps. The first stretch of all starts the sum.
+    void weight_product(const T* x, std::int64_t x_stride, const T* packed, std::int64_t depth, const T* grad,
+                        std::int64_t t, std::int64_t end, T* sum) const {
+        const std::int64_t groups = row_groups(depth);
+        over_stretches(t, end, [&](std::int64_t start, std::int64_t rows) {
+            Operand<T> a{x + start * p.batch * x_stride, 1, x_stride, rows};
+            if (packed) {
+                a.data = packed + (start - t) * p.batch * groups * max_rows;
+                a.stride = max_rows;
+                a.group_stride = rows * max_rows;
+            }
+            product<T, G>(depth, a, grad + (start - t) * p.batch * m.width, {sum, m.width, L}, started || start != t);
+        });
     }
 
     void input_weights(std::int64_t block, std::int64_t t, std::int64_t end) const {
         T* sum = sum_x + block * p.inputs * m.width;
         if (!p.index) {
-            weight_product(p.x + t * p.batch * p.inputs, p.inputs, p.inputs, grads_input(block, t), t, end, sum);
+            weight_product(p.x, p.inputs, packed_x, p.inputs, grads_input(block, t), t, end, sum);
             return;
         }
         for (; t < end; ++t)
@@ -541,11 +580,16 @@ struct Backward {
                 meet(barrier);
                 state_product(t, n, begin, end);
             }
+            if (packed_h)
+                pack_operand(slabs.state, m.stride, p.units, low, high, packed_h, worker, workers);
+            if (packed_x) pack_operand(p.x, p.inputs, p.inputs, low, high, packed_x, worker, workers);
+            if (packed_h || packed_x) meet(barrier);
             for (std::int64_t block = begin; block < end; ++block) {
-                weight_product(slabs.states(low), m.stride, p.units, grads_recurrent(block, low), low, high,
+                weight_product(slabs.state, m.stride, packed_h, p.units, grads_recurrent(block, low), low, high,
                                sum_h + block * p.units * m.width);
                 if (!m.sequence) input_weights(block, low, high);
             }
+            started |= m.rows(low) > 0;
             if (p.grad_x && !m.sequence) {
                 input_gradient(low, high, worker, workers);
                 meet(barrier);
@@ -553,6 +597,7 @@ struct Backward {
             high = low;
         }
         if (m.sequence) {
+            started = false;
             for (std::int64_t block = begin; block < end; ++block) {
                 through_sequence_statistics(block);
                 input_weights(block, 0, p.steps);
@@ -594,7 +639,7 @@ struct Preactivation {
     Affine<T, G> affine[2];
     int count;
 
-    Vec<T> at(std::int64_t r, int q) const {
+    __attribute__((always_inline)) Vec<T> at(std::int64_t r, int q) const {
         const std::int64_t i = (r * G + q) * Lanes<T>::count;
         Vec<T> v = (load(values[0] + i) - affine[0].mean[q]) * affine[0].scale[q];
         if (count == 2) v += (load(values[1] + i) - affine[1].mean[q]) * affine[1].scale[q];

@@ -17,12 +17,12 @@ inline Vec<T> splat(T value) {
 }
 
 template <typename T>
-inline Vec<T> load(const T* p) {
+__attribute__((always_inline)) inline Vec<T> load(const T* p) {
     return *reinterpret_cast<const typename Lanes<T>::Unaligned*>(p);
 }
 
 template <typename T>
-inline void store(T* p, Vec<T> v) {
+__attribute__((always_inline)) inline void store(T* p, Vec<T> v) {
     *reinterpret_cast<typename Lanes<T>::Unaligned*>(p) = v;
 }
 
@@ -87,7 +87,7 @@ constexpr T inverse_factorial(int n) {
 
 template <typename T, int N>
 struct Series {  // sum of r^k / k! from N up to the last term, over r^N
-    static inline Vec<T> at(Vec<T> r) { return r * Series<T, N + 1>::at(r) + inverse_factorial<T>(N); }
+    __attribute__((always_inline)) static Vec<T> at(Vec<T> r) { return r * Series<T, N + 1>::at(r) + inverse_factorial<T>(N); }
 };
 template <>
 struct Series<float, ExpTraits<float>::terms> {
@@ -103,7 +103,7 @@ template <typename T>
 struct SplitExp {
     Vec<T> scale, tail;
 
-    explicit SplitExp(Vec<T> x) {
+    __attribute__((always_inline)) explicit SplitExp(Vec<T> x) {
         using E = ExpTraits<T>;
         typedef typename E::Bits Bits __attribute__((vector_size(BNRNN_VECTOR_BYTES)));
         const Vec<T> shifted = x * E::log2e + E::round;
@@ -117,19 +117,19 @@ struct SplitExp {
 
 // Written so that NaN stays NaN.
 template <typename T>
-inline Vec<T> clamp(Vec<T> x, T low, T high) {
+__attribute__((always_inline)) inline Vec<T> clamp(Vec<T> x, T low, T high) {
     x = x < low ? splat(low) : x;
     return x > high ? splat(high) : x;
 }
 
 template <typename T>
-inline Vec<T> sigmoid(Vec<T> x) {
+__attribute__((always_inline)) inline Vec<T> sigmoid(Vec<T> x) {
     const SplitExp<T> e(clamp<T>(-x, ExpTraits<T>::lowest, ExpTraits<T>::highest));
     return T(1) / (e.scale * e.tail + (e.scale + T(1)));
 }
 
 template <typename T>
-inline Vec<T> tanh(Vec<T> x) {
+__attribute__((always_inline)) inline Vec<T> tanh(Vec<T> x) {
     const SplitExp<T> e(clamp<T>(x + x, -2 * ExpTraits<T>::tanh_end, 2 * ExpTraits<T>::tanh_end));
     const Vec<T> expm1 = e.scale * e.tail + (e.scale - T(1));
     return expm1 / (expm1 + T(2));
