@@ -46,7 +46,8 @@ class Stream:
 
     Raises:
         ValueError: the layer is bidirectional; the step is negative; ``x`` has another shape.
-        RuntimeError: the layer is in training, or its population statistics were never set.
+        RuntimeError: the layer is in training or under :func:`bnrnn.batch_statistics`, or its population statistics
+            were never set.
     """
 
     def __init__(self, layer: RecurrentLayer, hx: Any = None, start_step: int = 0) -> None:
@@ -54,9 +55,10 @@ class Stream:
             raise ValueError("layer: a bidirectional layer cannot be streamed, it reads sequences from both ends")
         if layer.training:
             raise RuntimeError("layer: a stream uses population statistics; call layer.eval() first")
-        layer.check_start_step(start_step)
-        self.step = start_step
+        if any(isinstance(m, Normalization) and m.takes_batch_statistics for m in layer.modules()):
+            raise RuntimeError("layer: a stream uses population statistics, and this layer now takes its batch's own")
         self._layer = layer
+        self.step = start_step
         self._hx = hx
         self._laid_out: list[_LaidOut] | None = None
         self._states: list[State] = []
@@ -70,19 +72,28 @@ class Stream:
     def __call__(self, x: Tensor) -> Tensor:
         if self._laid_out is None:
             x = x.unsqueeze(1) if self._layer.batch_first else x.unsqueeze(0)
-            output, self._hx = self._layer(x, self._hx, start_step=self.step)
-            self.step += 1
+            output, self._hx = self._layer(x, self._hx, start_step=self._step)
+            self._step += 1
             return output.squeeze(1 if self._layer.batch_first else 0)
         if (x.shape, x.dtype) != self._seen:
             state = self._layer.check_step(x, self.state)
             self._states = list(zip(*(s.unbind(0) for s in state), strict=True))
             self._seen = x.shape, x.dtype
         for index, laid_out in enumerate(self._laid_out):
-            state = laid_out(x, self._states[index], self.step)
+            state = laid_out(x, self._states[index], self._step)
             self._states[index] = state
             x = state[0]
-        self.step += 1
+        self._step += 1
         return x
+
+    @property
+    def step(self) -> int:
+        return self._step
+
+    @step.setter
+    def step(self, value: int) -> None:
+        self._layer.check_start_step(value)
+        self._step = value
 
     @property
     def state(self) -> Any:
