@@ -188,3 +188,16 @@ def test_training_on_a_task_lowers_the_loss(cell: str) -> None:
         losses.append(float(loss.detach()))
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
     assert tables(layer)["norm_l0.recurrent"]["count"].tolist() == [60] * 10
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("norm", [None, "recurrent"])
+def test_parametrized_weights(cell: str, norm: str | None) -> None:
+    """A weight may be computed from others, as torch.nn.utils.parametrizations do."""
+    layer = make(cell, 3, 4, norm=norm)
+    expected, _ = call(layer, tensor(4, 5, 3))
+    torch.nn.utils.parametrizations.weight_norm(layer, "weight_hh_l0")
+    output, _ = call(layer, tensor(4, 5, 3))
+    close(output, expected)
+    (output * tensor(4, 5, 4)).sum().backward()
+    assert all(p.grad.abs().max() > 0 for p in layer.parametrizations["weight_hh_l0"].parameters())

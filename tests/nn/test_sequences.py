@@ -303,3 +303,47 @@ def test_the_batch_may_change_from_call_to_call() -> None:
     with bnrnn.batch_statistics(layer):
         call(layer, tensor(9, 2, FEATURES))
     assert len(layer.norm_l0["input"].count) == 6
+
+
+@given(layers(), st.integers(1, 8), st.integers(0, 4))
+def test_a_stream_is_the_whole(case: tuple[str, dict[str, Any]], steps: int, start: int) -> None:
+    """``layer.stream()`` lays the statistics out once; its numbers are the layer's, from any step on."""
+    cell, options = case
+    options["bidirectional"] = False
+    layer = make(cell, FEATURES, HIDDEN, statistics=5, zoneout=0.2, **options).eval()
+    x, hx = tensor(steps, 3, FEATURES), states(layer, 3)
+    expected, end = call(layer, x, hx, start_step=start)
+    stream = layer.stream(hx if cell == "LSTM" else hx[0], start_step=start)
+    close(torch.stack([stream(x_t) for x_t in x]), expected, 1e-12)
+    assert stream.step == start + steps
+    final = stream.state if cell == "LSTM" else (stream.state,)
+    for f, e in zip(final, end, strict=True):
+        close(f, e, 1e-12)
+
+
+@pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_a_stream_may_be_set_to_another_step(cell: str, backend: str) -> None:
+    layer = make(cell, FEATURES, HIDDEN, norm="recurrent", statistics=6, backend=backend).eval()
+    x = tensor(2, 3, FEATURES)
+    stream = layer.stream()
+    stream(x[0])
+    before = stream.state
+    stream.step = 4
+    expected, _ = call(layer, x[1:], before if cell == "LSTM" else (before,), start_step=4)
+    close(stream(x[1]), expected[0], 1e-12)
+    with pytest.raises(ValueError, match="start_step must not be negative, got -2"):
+        stream.step = -2
+    assert stream.step == 5
+
+
+@pytest.mark.parametrize("norm", ["recurrent", "layer"])
+def test_a_stream_wants_population_statistics(norm: str) -> None:
+    layer = make("LSTM", FEATURES, HIDDEN, norm=norm, statistics=3).eval()
+    with bnrnn.batch_statistics(layer):
+        if norm == "layer":
+            assert layer.stream()(tensor(2, FEATURES)).shape == (2, HIDDEN)
+        else:
+            with pytest.raises(RuntimeError, match="layer: a stream uses population statistics"):
+                layer.stream()
+    layer.stream()
