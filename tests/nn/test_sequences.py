@@ -253,6 +253,7 @@ def test_lengths_may_be_given_in_any_form(cell: str) -> None:
     for lengths in ((5, 2, 3), torch.tensor([5, 2, 3]), torch.tensor([5, 2, 3], dtype=torch.uint8)):
         close(call(layer, x, lengths=lengths)[0], expected, 0)
     close(call(layer, x, lengths=[5, 5, 5])[0], call(layer, x)[0], 0)
+    close(call(layer, x, lengths=range(3, 6))[0], call(layer, x, lengths=[3, 4, 5])[0], 0)
 
 
 @pytest.mark.parametrize("norm", ["recurrent", "sequence-input", "summed", "input-frame", "layer"])

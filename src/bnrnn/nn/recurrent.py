@@ -506,7 +506,7 @@ class RecurrentLayer(nn.Module):
         if not batched:
             raise ValueError("lengths: an unbatched input has one length, its own; got lengths beside one")
         if not isinstance(lengths, Tensor):
-            if not isinstance(lengths, (list, tuple)):
+            if not isinstance(lengths, Sequence) or isinstance(lengths, str):
                 raise TypeError(f"lengths must be a tensor or a sequence of ints, got {type(lengths).__name__}")
             try:
                 lengths = torch.tensor(lengths)
