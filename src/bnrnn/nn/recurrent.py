@@ -474,7 +474,7 @@ class RecurrentLayer(nn.Module):
                 continue
             rows = x.shape[1]
             if module.is_sequence:
-                rows = x.shape[0] * rows if valid is None else int(valid.lengths.sum())
+                rows = x.shape[0] * rows if valid is None else int(valid.batch_sizes.sum())
             if rows < sites_min_rows(module):
                 raise ValueError(
                     f"input: expected more than {sites_min_rows(module) - 1} rows to take batch statistics of, got "
