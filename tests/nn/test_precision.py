@@ -167,10 +167,14 @@ def test_meta_device(cell: str, norm: str | None) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("norm", ["recurrent", "layer"])
-def test_shapes_on_the_meta_device(cell: str, norm: str) -> None:
-    layer = CLASSES[cell](3, 4, 2, bidirectional=True, norm=norm, device="meta")
-    output, final = call(layer, torch.empty(5, 6, 3, device="meta"))
+@pytest.mark.parametrize("norm", ["recurrent", "sequence-input", "summed", "layer"])
+@pytest.mark.parametrize("lengths", [None, [5, 1, 2, 2, 1, 4]])
+def test_every_tensor_is_on_the_inputs_device(cell: str, norm: str, lengths: list[int] | None) -> None:
+    """Lengths are worked with on the CPU; nothing else is: on the meta device a tensor astray would be an error."""
+    options = {"zoneout": 0.1, "recurrent_dropout": 0.1, "dropout": 0.1}
+    layer = CLASSES[cell](3, 4, 2, bidirectional=True, norm=norm, device="meta", **options)
+    output, final = call(layer, torch.empty(5, 6, 3, device="meta"), lengths=lengths)
+    assert {t.device.type for t in (*layer.buffers(), *final)} <= {"meta"}
     assert output.shape == (5, 6, 8)
     assert output.device.type == "meta"
     assert {tuple(f.shape) for f in final} == {(4, 6, 4)}
