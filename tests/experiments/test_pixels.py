@@ -100,7 +100,7 @@ def test_every_cell_and_norm_trains_and_evaluates(cell: str, norm: NormName) -> 
 
 
 def test_evaluation_in_chunks_of_steps_equals_the_whole() -> None:
-    built = task("digits-permuted", cell="lstm")
+    built = task("digits-permuted", initial_state="learnt")
     judged = with_population_statistics(built, built.model, torch.device("cpu"))
     assert isinstance(judged, PixelClassifier)
     pixels = built.batch(0, 0)[0]

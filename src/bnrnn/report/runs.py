@@ -102,7 +102,10 @@ class Run:
 
     def brief(self) -> str:
         """One line for ``bnrnn list``."""
-        return f"{self.label}, {self.status} ({self.path})"
+        test = (self.result or {}).get("evaluation", {}).get("test", {}).get("population", {})
+        name = (self.result or {}).get("headline")
+        number = f"; test {name} {test[name]:.4f}" if name in test else ""
+        return f"{self.label}, {self.status}{number} ({self.path})"
 
 
 def read_run(path: Path) -> Run:
