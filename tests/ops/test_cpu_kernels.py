@@ -255,25 +255,23 @@ def test_facts_name_the_instruction_set() -> None:
     assert facts["instruction_set"] in facts["instruction_sets"]
 
 
+def load_again(monkeypatch: pytest.MonkeyPatch, path: Any) -> None:
+    """Look for the shared object elsewhere. What has been loaded stays: its operators can be registered only once."""
+    monkeypatch.setattr(_library, "OBJECT", path)
+    monkeypatch.setattr(_library, "_load", _library._load.__wrapped__)
+
+
 def test_an_installation_without_kernels_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    _library._load.cache_clear()
-    try:
-        monkeypatch.setattr(_library, "OBJECT", _library.OBJECT.with_name("missing.so"))
-        assert "installed without CPU kernels" in str(_library.facts()["reason"])
-        call = build(Case("lstm"), requires_grad=False)
-        with pytest.raises(ValueError, match="C\\+\\+ compiler"):
-            ops.lstm(*call.args, backend="cpu", **call.kwargs)  # type: ignore[arg-type]
-        assert ops.lstm(*call.args, **call.kwargs)[0].shape == (7, 5, 19)  # type: ignore[arg-type]
-    finally:
-        _library._load.cache_clear()
+    load_again(monkeypatch, _library.OBJECT.with_name("missing.so"))
+    assert "installed without CPU kernels" in str(_library.facts()["reason"])
+    call = build(Case("lstm"), requires_grad=False)
+    with pytest.raises(ValueError, match="C\\+\\+ compiler"):
+        ops.lstm(*call.args, backend="cpu", **call.kwargs)  # type: ignore[arg-type]
+    assert ops.lstm(*call.args, **call.kwargs)[0].shape == (7, 5, 19)  # type: ignore[arg-type]
 
 
 def test_a_broken_object_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     broken = tmp_path / "broken.so"
     broken.write_bytes(b"not an object")
-    _library._load.cache_clear()
-    try:
-        monkeypatch.setattr(_library, "OBJECT", broken)
-        assert "could not be loaded" in str(_library.facts()["reason"])
-    finally:
-        _library._load.cache_clear()
+    load_again(monkeypatch, broken)
+    assert "could not be loaded" in str(_library.facts()["reason"])
