@@ -107,9 +107,7 @@ def test_a_bad_download_leaves_nothing(
     assert list((cache / "set").iterdir()) == []
 
 
-def test_a_damaged_cached_file_is_fetched_anew(
-    server: str, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_cached_file_is_fetched_anew(server: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     declare(monkeypatch, server + "good.bin")
     path = registry.fetch("set/file.bin")
     path.write_bytes(CONTENT[:-1])
