@@ -59,9 +59,12 @@ class LSTM(RecurrentLayer):
         lengths: ``(B,)``, from 1 to T. Padding enters no statistic, output or gradient, whatever it holds. Final states
             are those at each sequence's own end.
         start_step: the time step of the whole sequence at which this input starts. Chunks with carried state and
-            ``start_step`` equal the whole.
+            ``start_step`` equal the whole. In training the table of statistics grows to the last step seen, so count
+            steps from the start of a sequence, or give ``max_steps``.
         output: ``(T, B, D * R)`` or as the input, zero beyond a sequence's length.
         h_n, c_n: as ``hx``.
+
+    :meth:`stream` reads a sequence one time step a call.
 
     Raises:
         ValueError, TypeError: an argument of the constructor or the call outside what is allowed; fewer rows in
