@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 SOURCES = Path("src/bnrnn/csrc")
@@ -63,6 +64,13 @@ class BuildKernels(build_ext):
         return str(Path(*fullname.split(".")).with_suffix(".so"))
 
 
+class PlatformWheel(bdist_wheel):
+    """The shared object depends on the platform and on no version of Python."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        return "py3", "none", super().get_tag()[2]
+
+
 setup(
     ext_modules=[
         Extension(
@@ -81,5 +89,5 @@ setup(
             optional=True,
         )
     ],
-    cmdclass={"build_ext": BuildKernels},
+    cmdclass={"bdist_wheel": PlatformWheel, "build_ext": BuildKernels},
 )

@@ -18,7 +18,7 @@ import torch
 
 import bnrnn
 from benchmarks import measure
-from benchmarks.subjects import SUITES, TASKS
+from benchmarks.subjects import FAST, SUITES, TASKS
 from benchmarks.verify import verify
 
 RESULTS = Path(__file__).parent / "results"
@@ -96,7 +96,8 @@ def run(options: argparse.Namespace) -> None:
                         show(rows[-1])
                 continue
             slow = ["--slow"] if options.slow else []
-            for row in child(threads, huge_pages, suite, "--budget", str(options.budget), *slow):
+            what = [suite, "--subjects", *options.subjects, "--budget", str(options.budget)]
+            for row in child(threads, huge_pages, *what, *slow):
                 rows.append(row)
                 show(row)
     facts["load_at_end"] = os.getloadavg()[0]
@@ -116,6 +117,7 @@ def main() -> None:
     timing.add_argument("--suites", nargs="+", default=[*SUITES, "stream", "memory"],
                         choices=[*SUITES, "stream", "memory"])  # fmt: skip
     timing.add_argument("--threads", nargs="+", type=int, default=[2, 1])
+    timing.add_argument("--subjects", nargs="+", default=FAST, choices=FAST, help="nn.LSTM must be among them")
     timing.add_argument("--budget", type=float, default=15.0, help="seconds for each shape and mode")
     timing.add_argument("--no-huge-pages", dest="huge_pages", action="store_false")
     timing.add_argument("--no-slow", dest="slow", action="store_false", help="without the eager references")
@@ -124,6 +126,7 @@ def main() -> None:
     plotting.add_argument("--out", type=Path, default=RESULTS)
     one = commands.add_parser("measure", help="one process's part of run")
     one.add_argument("suite", choices=[*SUITES, "stream", "memory"])
+    one.add_argument("--subjects", nargs="+", default=FAST)
     one.add_argument("--budget", type=float, default=15.0)
     one.add_argument("--slow", action="store_true")
     one.add_argument("--subject", default="nn.LSTM")
@@ -142,7 +145,7 @@ def main() -> None:
     elif options.suite == "memory":
         measure.measure_memory(options.subject, TASKS[options.shape])
     else:
-        measure.run_suite(options.suite, options.budget, options.slow)
+        measure.run_suite(options.suite, options.subjects, options.budget, options.slow)
 
 
 if __name__ == "__main__":

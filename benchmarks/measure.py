@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import bnrnn
-from benchmarks.subjects import FAST, PEER, SUITES, Shape, Subject
+from benchmarks.subjects import PEER, SUITES, Shape, Subject
 
 
 def seconds(subject: Any) -> float:
@@ -63,11 +63,11 @@ def emit(suite: str, shape: Shape, rows: list[dict[str, Any]]) -> None:
         print(json.dumps({"suite": suite, "name": shape.name, **sizes, **row}), flush=True)
 
 
-def run_suite(suite: str, budget: float, with_slow: bool) -> None:
+def run_suite(suite: str, subjects: list[str], budget: float, with_slow: bool) -> None:
     for shape in SUITES[suite]:
         slow = ["LSTM reference"] if with_slow and suite == "tasks" else []
         for mode in ("train", "eval"):
-            emit(suite, shape, measure_shape(shape, [*FAST, *slow], mode, budget))
+            emit(suite, shape, measure_shape(shape, [*subjects, *slow], mode, budget))
         if slow:
             emit(suite, shape, measure_shape(shape, ["nn.LSTM", "LSTM compiled cell"], "train", budget / 2)[1:])
 

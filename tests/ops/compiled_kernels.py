@@ -26,7 +26,7 @@ def arguments(cell: str, case: Case, dtype: torch.dtype = torch.float32) -> tupl
     if cell == "lstm":
         masks.append(call.kwargs.get("zoneout_c"))
     relu = [case.nonlinearity == "relu"] if cell == "rnn" else []
-    return (*call.args, *relu, tensors, layout, eps, *masks, True)
+    return (*call.args, *relu, tensors, layout, eps, *masks, False, True)
 
 
 @pytest.mark.parametrize("cell", OPS)

@@ -208,6 +208,32 @@ def test_double_backward_names_the_reference(cell: str) -> None:
         grad.square().sum().backward()
 
 
+@pytest.mark.parametrize("cell", OPS)
+@pytest.mark.parametrize("options", [{}, {"mask": True, "zoneout": "mask", "lengths": True}, {"one_hot": True}])
+def test_bfloat16_is_no_further_off_than_the_reference(cell: str, options: dict[str, Any]) -> None:
+    case = Case(cell, steps=9, batch=32, inputs=24, units=40, sites=RECURRENT[cell], **options)
+    call = build(case)
+    low = call.to(torch.bfloat16)
+    expected = run(OPS[cell], low.to(torch.float64), "reference")
+    found, reference = (run(OPS[cell], low, backend) for backend in ("cpu", "reference"))
+    for name, error in difference(found, expected).items():
+        assert found[name].dtype == reference[name].dtype, name
+        assert error < 1.5 * difference(reference, expected)[name] + 0.01, name
+
+
+@pytest.mark.parametrize("cell", OPS)
+def test_autocast_is_bfloat16(cell: str) -> None:
+    case = Case(cell, steps=9, batch=32, inputs=24, units=40, sites=RECURRENT[cell])
+    call = build(case).to(torch.float32)
+    expected = run(OPS[cell], build(case), "reference")
+    with torch.autocast("cpu", torch.bfloat16):
+        found = run(OPS[cell], call, "cpu")
+        reference = run(OPS[cell], call, "reference")
+    for name, error in difference(found, expected).items():
+        assert found[name].dtype == reference[name].dtype, name
+        assert error < 1.5 * difference(reference, expected)[name] + 0.01, name
+
+
 def test_an_index_out_of_range_is_refused() -> None:
     call = build(Case("lstm", one_hot=True))
     x = call.args[0]

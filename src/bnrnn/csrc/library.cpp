@@ -171,6 +171,7 @@ struct Call {
     std::vector<std::int64_t> site_layout;
     std::vector<double> eps;
     OptionalTensor batch_sizes, mask, zoneout_h, zoneout_c;
+    bool bfloat16;  // the state enters the recurrent product in bfloat16
 
     std::int64_t steps() const { return x.size(0); }
     std::int64_t batch() const { return x.size(1); }
@@ -191,6 +192,7 @@ Problem<T> problem_of(const Call& c, Arguments& args, T* statistics) {
     Problem<T> p;
     p.steps = c.steps(), p.batch = c.batch(), p.inputs = c.inputs(), p.units = c.units();
     p.relu = c.net == Net::rnn_relu;
+    p.round_to_bfloat16 = c.bfloat16;
     if (c.x.scalar_type() == ScalarType::Long) {
         p.index = args.data<std::int64_t>(c.x);
     } else {
@@ -319,9 +321,9 @@ Gradients backward(const Call& c, const OptionalTensor& grad_output, const Optio
 ForwardResult lstm(Tensor x, Tensor h0, Tensor c0, Tensor weight_ih, Tensor weight_hh, OptionalTensor bias,
                    std::vector<Tensor> site_tensors, std::vector<std::int64_t> site_layout, std::vector<double> eps,
                    OptionalTensor batch_sizes, OptionalTensor recurrent_mask, OptionalTensor zoneout_h,
-                   OptionalTensor zoneout_c, bool keep) {
+                   OptionalTensor zoneout_c, bool bfloat16, bool keep) {
     return forward({Net::lstm, x, h0, c0, weight_ih, weight_hh, bias, {}, site_tensors, site_layout, eps, batch_sizes,
-                    recurrent_mask, zoneout_h, zoneout_c},
+                    recurrent_mask, zoneout_h, zoneout_c, bfloat16},
                    keep);
 }
 
@@ -329,9 +331,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> lstm_backward
     OptionalTensor grad_output, OptionalTensor grad_h_n, OptionalTensor grad_c_n, Tensor statistics, Tensor saved,
     Tensor x, Tensor weight_ih, Tensor weight_hh, OptionalTensor bias, std::vector<Tensor> site_tensors,
     std::vector<std::int64_t> site_layout, std::vector<double> eps, OptionalTensor batch_sizes,
-    OptionalTensor recurrent_mask, OptionalTensor zoneout_h, OptionalTensor zoneout_c, bool need_x) {
+    OptionalTensor recurrent_mask, OptionalTensor zoneout_h, OptionalTensor zoneout_c, bool bfloat16,
+    bool need_x) {
     const Gradients g = backward({Net::lstm, x, {}, {}, weight_ih, weight_hh, bias, {}, site_tensors, site_layout, eps,
-                                  batch_sizes, recurrent_mask, zoneout_h, zoneout_c},
+                                  batch_sizes, recurrent_mask, zoneout_h, zoneout_c, bfloat16},
                                  grad_output, grad_h_n, grad_c_n, statistics, saved, need_x);
     return {g.x, g.h0, g.c0, g.weight_ih, g.weight_hh, g.bias, g.sites};
 }
@@ -339,10 +342,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> lstm_backward
 std::tuple<Tensor, Tensor, Tensor, Tensor> gru(
     Tensor x, Tensor h0, Tensor weight_ih, Tensor weight_hh, OptionalTensor bias, OptionalTensor bias_hn,
     std::vector<Tensor> site_tensors, std::vector<std::int64_t> site_layout, std::vector<double> eps,
-    OptionalTensor batch_sizes, OptionalTensor recurrent_mask, OptionalTensor zoneout_h, bool keep) {
+    OptionalTensor batch_sizes, OptionalTensor recurrent_mask, OptionalTensor zoneout_h, bool bfloat16,
+    bool keep) {
     const auto [output, h_n, c_n, statistics, saved] =
         forward({Net::gru, x, h0, {}, weight_ih, weight_hh, bias, bias_hn, site_tensors, site_layout, eps, batch_sizes,
-                 recurrent_mask, zoneout_h, {}},
+                 recurrent_mask, zoneout_h, {}, bfloat16},
                 keep);
     return {output, h_n, statistics, saved};
 }
@@ -351,9 +355,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> gru_backward(
     OptionalTensor grad_output, OptionalTensor grad_h_n, Tensor statistics, Tensor saved, Tensor x, Tensor weight_ih,
     Tensor weight_hh, OptionalTensor bias, OptionalTensor bias_hn, std::vector<Tensor> site_tensors,
     std::vector<std::int64_t> site_layout, std::vector<double> eps, OptionalTensor batch_sizes,
-    OptionalTensor recurrent_mask, OptionalTensor zoneout_h, bool need_x) {
+    OptionalTensor recurrent_mask, OptionalTensor zoneout_h, bool bfloat16, bool need_x) {
     const Gradients g = backward({Net::gru, x, {}, {}, weight_ih, weight_hh, bias, bias_hn, site_tensors, site_layout,
-                                  eps, batch_sizes, recurrent_mask, zoneout_h, {}},
+                                  eps, batch_sizes, recurrent_mask, zoneout_h, {}, bfloat16},
                                  grad_output, grad_h_n, {}, statistics, saved, need_x);
     return {g.x, g.h0, g.weight_ih, g.weight_hh, g.bias, g.sites};
 }
@@ -362,10 +366,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rnn(Tensor x, Tensor h0, Tensor weigh
                                                OptionalTensor bias, bool relu, std::vector<Tensor> site_tensors,
                                                std::vector<std::int64_t> site_layout, std::vector<double> eps,
                                                OptionalTensor batch_sizes, OptionalTensor recurrent_mask,
-                                               OptionalTensor zoneout_h, bool keep) {
+                                               OptionalTensor zoneout_h, bool bfloat16, bool keep) {
     const auto [output, h_n, c_n, statistics, saved] =
         forward({relu ? Net::rnn_relu : Net::rnn_tanh, x, h0, {}, weight_ih, weight_hh, bias, {}, site_tensors,
-                 site_layout, eps, batch_sizes, recurrent_mask, zoneout_h, {}},
+                 site_layout, eps, batch_sizes, recurrent_mask, zoneout_h, {}, bfloat16},
                 keep);
     return {output, h_n, statistics, saved};
 }
@@ -374,9 +378,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> rnn_backward(
     OptionalTensor grad_output, OptionalTensor grad_h_n, Tensor statistics, Tensor saved, Tensor x, Tensor weight_ih,
     Tensor weight_hh, OptionalTensor bias, bool relu, std::vector<Tensor> site_tensors,
     std::vector<std::int64_t> site_layout, std::vector<double> eps, OptionalTensor batch_sizes,
-    OptionalTensor recurrent_mask, OptionalTensor zoneout_h, bool need_x) {
+    OptionalTensor recurrent_mask, OptionalTensor zoneout_h, bool bfloat16, bool need_x) {
     const Gradients g = backward({relu ? Net::rnn_relu : Net::rnn_tanh, x, {}, {}, weight_ih, weight_hh, bias, {},
-                                  site_tensors, site_layout, eps, batch_sizes, recurrent_mask, zoneout_h, {}},
+                                  site_tensors, site_layout, eps, batch_sizes, recurrent_mask, zoneout_h, {}, bfloat16},
                                  grad_output, grad_h_n, {}, statistics, saved, need_x);
     return {g.x, g.h0, g.weight_ih, g.weight_hh, g.bias, g.sites};
 }
@@ -469,20 +473,20 @@ void use_instruction_set(std::string name) {
 
 STABLE_TORCH_LIBRARY(bnrnn, m) {
     m.def("lstm(Tensor x, Tensor h0, Tensor c0, " WEIGHTS SITES
-          "Tensor? zoneout_h, Tensor? zoneout_c, bool keep) -> "
+          "Tensor? zoneout_h, Tensor? zoneout_c, bool bfloat16, bool keep) -> "
           "(Tensor output, Tensor h_n, Tensor c_n, Tensor statistics, Tensor saved)");
     m.def("lstm_backward(Tensor? grad_output, Tensor? grad_h_n, Tensor? grad_c_n, Tensor statistics, Tensor saved, "
-          "Tensor x, " WEIGHTS SITES "Tensor? zoneout_h, Tensor? zoneout_c, bool need_x) -> "
+          "Tensor x, " WEIGHTS SITES "Tensor? zoneout_h, Tensor? zoneout_c, bool bfloat16, bool need_x) -> "
           "(Tensor grad_x, Tensor grad_h0, Tensor grad_c0, Tensor grad_weight_ih, Tensor grad_weight_hh, "
           "Tensor grad_bias, Tensor grad_sites)");
     m.def("gru(Tensor x, Tensor h0, " WEIGHTS "Tensor? bias_hn, " SITES
-          "Tensor? zoneout_h, bool keep) -> (Tensor output, Tensor h_n, Tensor statistics, Tensor saved)");
+          "Tensor? zoneout_h, bool bfloat16, bool keep) -> (Tensor output, Tensor h_n, Tensor statistics, Tensor saved)");
     m.def("gru_backward(Tensor? grad_output, Tensor? grad_h_n, Tensor statistics, Tensor saved, Tensor x, " WEIGHTS
-          "Tensor? bias_hn, " SITES "Tensor? zoneout_h, bool need_x) -> " GRADIENTS);
+          "Tensor? bias_hn, " SITES "Tensor? zoneout_h, bool bfloat16, bool need_x) -> " GRADIENTS);
     m.def("rnn(Tensor x, Tensor h0, " WEIGHTS "bool relu, " SITES
-          "Tensor? zoneout_h, bool keep) -> (Tensor output, Tensor h_n, Tensor statistics, Tensor saved)");
+          "Tensor? zoneout_h, bool bfloat16, bool keep) -> (Tensor output, Tensor h_n, Tensor statistics, Tensor saved)");
     m.def("rnn_backward(Tensor? grad_output, Tensor? grad_h_n, Tensor statistics, Tensor saved, Tensor x, " WEIGHTS
-          "bool relu, " SITES "Tensor? zoneout_h, bool need_x) -> " GRADIENTS);
+          "bool relu, " SITES "Tensor? zoneout_h, bool bfloat16, bool need_x) -> " GRADIENTS);
     m.def("step(int net, Tensor x, Tensor h, Tensor? c, Tensor weight_ih, Tensor weight_hh, Tensor table, int row, "
           "float zoneout_h, float zoneout_c) -> (Tensor new_h, Tensor new_c)");
     m.def("vector_bytes() -> int");

@@ -64,7 +64,7 @@ struct Plan {
     std::int64_t blocks, stride, chunk;
     bool separate;    // W_hh h and W_ih x are kept apart
     bool keep_input;  // W_ih x is kept for the backward pass, not computed again
-    bool raw_state;   // the state is also kept without the recurrent mask
+    bool raw_state;   // the state is also kept as it is before the recurrent mask and rounding
     bool sequence;    // statistics of the input product are taken over all steps
     bool has_cell;
 
@@ -79,7 +79,7 @@ struct Plan {
         separate = always_separate || normalizes(p.input) || normalizes(p.recurrent);
         sequence = p.input.kind == Kind::sequence && p.input.own_statistics;
         keep_input = separate && ((!p.index && p.inputs > 32) || sequence);
-        raw_state = p.mask && (needs_previous_state || p.zoneout_h);
+        raw_state = (p.mask || p.round_to_bfloat16) && (needs_previous_state || p.zoneout_h);
     }
 
     std::int64_t rows(std::int64_t t) const {
@@ -247,6 +247,7 @@ struct Forward {
         const std::int64_t at = r * m.stride + block * L;
         if (m.raw_state) store(slabs.raw_states(t) + at, h);
         if (p.mask) h *= load(p.mask + r * p.units + block * L, m.lanes(block));
+        if (p.round_to_bfloat16) h = round_to_bfloat16(h);
         store(slabs.states(t) + at, h);
     }
 

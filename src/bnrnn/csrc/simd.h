@@ -134,3 +134,12 @@ __attribute__((always_inline)) inline Vec<T> tanh(Vec<T> x) {
     const Vec<T> expm1 = e.scale * e.tail + (e.scale - T(1));
     return expm1 / (expm1 + T(2));
 }
+
+// To bfloat16 and back, to nearest even.
+inline Vec<float> round_to_bfloat16(Vec<float> v) {
+    typedef std::uint32_t Bits __attribute__((vector_size(BNRNN_VECTOR_BYTES)));
+    const Bits bits = (Bits)v;
+    const Vec<float> rounded = (Vec<float>)((bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u);
+    return v == v ? rounded : v;
+}
+inline Vec<double> round_to_bfloat16(Vec<double> v) { return v; }

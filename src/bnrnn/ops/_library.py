@@ -15,7 +15,7 @@ from bnrnn.ops.sites import Sites, Statistics
 
 OBJECT = Path(__file__).parent.parent / "_kernels.so"
 KINDS = {"frame": 1, "sequence": 2, "layer": 3, "shift": 4}
-_DTYPES = (torch.float32, torch.float64)
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 _registrations: list[Callable[[], None]] = []
 
 
@@ -70,26 +70,25 @@ def unsupported(
 
     Args:
         x: the input, floating point or one-hot indices.
-        tensors: states, weights and biases: all of one dtype.
+        tensors: weights, the recurrent one first, states and biases: all of one dtype, or of float32 and bfloat16.
         constants: masks, through which no gradient goes.
         sites: the normalizations.
     """
     reason = why_not()
     if reason is not None:
         return reason
-    dtype = next(t.dtype for t in tensors if t is not None)
+    dtype = product_dtype(next(t for t in tensors if t is not None))
     if dtype not in _DTYPES:
-        return f"dtype {dtype} (the kernels have float32 and float64)"
-    mixed = {t.dtype for t in (*tensors, *([x] if x.is_floating_point() else [])) if t is not None}
-    if len(mixed) > 1:
-        return f"tensors of different dtypes {sorted(map(str, mixed))}"
-    if torch.is_autocast_enabled("cpu"):
-        return "autocast is on"
+        return f"dtype {dtype} (the kernels have float32, float64 and bfloat16)"
+    allowed = {torch.float32, torch.bfloat16} if dtype == torch.bfloat16 else {dtype}
+    found = {t.dtype for t in (*tensors, *([x] if x.is_floating_point() else [])) if t is not None}
+    if not found <= allowed:
+        return f"tensors of different dtypes {sorted(map(str, found))}"
     parts = [t for site in sites if site is not None for t in (site.gamma, site.beta, site.mean, site.var)]
     for t in (x, *tensors, *constants, *parts):
         if t is not None and t.device.type != "cpu":
             return f"a tensor on {t.device}"
-    if any(t is not None and t.dtype != dtype for t in parts):
+    if any(t is not None and t.dtype not in allowed for t in parts):
         return "normalization parameters or statistics of another dtype than the weights"
     if any(t is not None and t.requires_grad for t in constants):
         return "a mask that requires a gradient"
@@ -196,7 +195,7 @@ class Shape:
         return (new(steps, batch, units), *(new(batch, units) for _ in range(count)))
 
     def kept(
-        self, layout: list[int], mask: Tensor | None, zoneout_h: Tensor | None, keep: bool
+        self, layout: list[int], mask: Tensor | None, zoneout_h: Tensor | None, bfloat16: bool, keep: bool
     ) -> tuple[Tensor, Tensor]:
         """Statistics, and what the backward pass needs."""
         steps, batch = self.x.shape[:2]
@@ -212,7 +211,7 @@ class Shape:
         separate = self.always_separate or input_kind in (1, 2) or recurrent_kind in (1, 2)
         sequence = input_kind == 2 and not layout[1] & 4
         keep_input = separate and ((self.x.is_floating_point() and self.weight_ih.shape[1] > 32) or sequence)
-        raw_state = mask is not None and (self.needs_previous_state or zoneout_h is not None)
+        raw_state = (mask is not None or bfloat16) and (self.needs_previous_state or zoneout_h is not None)
         states = (steps + 1) * batch * stride * (2 if raw_state else 1)
         cells = (steps + 1) * batch * padded if self.has_cell else 0
         return statistics, new(states + cells + steps * batch * self.gates * padded * (2 if keep_input else 1))
@@ -257,6 +256,33 @@ def is_training(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
-def constant(t: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    return None if t is None else t.to(dtype)
+def product_dtype(weight: Tensor) -> torch.dtype:
+    """The precision of the products: the weights', or autocast's in its place."""
+    if weight.dtype == torch.float32 and torch.is_autocast_enabled("cpu"):
+        return torch.get_autocast_dtype("cpu")
+    return weight.dtype
 
+
+class Precision:
+    """Brings a call's tensors into the kernels' precision.
+
+    For products in bfloat16 the kernels have operands rounded to bfloat16 and compute in float32, where such products
+    are exact; the state is rounded on its way into the recurrent product.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        self.product = product_dtype(weight)
+        self.kernel = torch.promote_types(self.product, torch.float32)
+        self.bfloat16 = self.product == torch.bfloat16
+
+    def operands(self, *tensors: Tensor) -> list[Tensor]:
+        """Of the products; integers stay as they are."""
+        return [t.to(self.product).to(self.kernel) if t.is_floating_point() else t.long() for t in tensors]
+
+    def others(self, *tensors: Tensor | None) -> list[Tensor | None]:
+        """States, biases, masks."""
+        return [None if t is None else t.to(self.kernel) for t in tensors]
+
+    def sites(self, sites: Sites) -> tuple[list[Tensor], list[int], list[float]]:
+        tensors, layout, eps = flatten_sites(sites)
+        return [t.to(self.kernel) for t in tensors], layout, eps
