@@ -68,12 +68,12 @@ struct Plan {
     bool sequence;    // statistics of the input product are taken over all steps
     bool has_cell;
 
-    Plan(const Problem<T>& problem, bool always_separate, bool needs_previous_state, bool has_cell_)
+    Plan(const Problem<T>& problem, std::int64_t rows_at_once, bool always_separate, bool needs_previous_state,
+         bool has_cell_)
         : p(problem), has_cell(has_cell_) {
         blocks = (p.units + L - 1) / L;
         stride = blocks * L;
         if (stride * sizeof(T) % 2048 == 0) stride += L;  // rows 4 KiB apart would share few cache sets
-        const std::int64_t rows_at_once = 512;
         chunk = p.batch * 2 > rows_at_once ? 2 : rows_at_once / p.batch;
         chunk = least(chunk, p.steps < 2 ? 2 : p.steps);
         separate = always_separate || normalizes(p.input) || normalizes(p.recurrent);
@@ -105,7 +105,7 @@ struct Slabs {
     Slabs(const Plan<T, G>& plan, Scratch& keep, Scratch& scratch, bool kept) : m(plan) {
         const auto& p = m.p;
         state_ring = kept ? p.steps + 1 : 2;
-        step_ring = kept ? p.steps : m.chunk;
+        step_ring = kept ? p.steps : m.separate ? 1 : m.chunk;
         input_ring = (kept && m.keep_input) || m.sequence ? p.steps : m.chunk;
         state = keep.template take<T>(state_ring * p.batch * m.stride);
         raw = m.raw_state ? keep.template take<T>(state_ring * p.batch * m.stride) : state;
@@ -230,7 +230,7 @@ struct Forward {
 
     explicit Forward(const Problem<T>& problem)
         : p(problem),
-          m(problem, C::always_separate, C::needs_previous_state, C::has_cell),
+          m(problem, problem.inputs > 512 ? 512 : 128, C::always_separate, C::needs_previous_state, C::has_cell),
           keep(problem.saved, BNRNN_VECTOR_BYTES),
           scratch(problem.scratch),
           slabs(m, problem.saved ? keep : scratch, scratch, problem.saved != nullptr) {
@@ -326,7 +326,7 @@ struct Backward {
 
     explicit Backward(const Problem<T>& problem)
         : p(problem),
-          m(problem, C::always_separate, C::needs_previous_state, C::has_cell),
+          m(problem, 512, C::always_separate, C::needs_previous_state, C::has_cell),
           keep(problem.saved, BNRNN_VECTOR_BYTES),
           scratch(problem.scratch),
           slabs(m, keep, scratch, true) {
@@ -615,7 +615,7 @@ struct Entry {
     static std::int64_t saved_size(const Problem<T>& p) {
         Problem<T> measured = p;
         measured.saved = nullptr;
-        Plan<T, C::gates> plan(measured, C::always_separate, C::needs_previous_state, C::has_cell);
+        Plan<T, C::gates> plan(measured, 512, C::always_separate, C::needs_previous_state, C::has_cell);
         Scratch keep(nullptr, BNRNN_VECTOR_BYTES), scratch(nullptr);
         Slabs<T, C::gates> slabs(plan, keep, scratch, true);
         return keep.used() / static_cast<std::int64_t>(sizeof(T));

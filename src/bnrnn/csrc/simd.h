@@ -49,8 +49,10 @@ inline double root(double v) { return __builtin_sqrt(v); }
 
 template <typename T>
 inline Vec<T> inverse_root(Vec<T> v) {
-    for (int i = 0; i < Lanes<T>::count; ++i) v[i] = root(v[i]);
-    return T(1) / v;
+    T lanes[Lanes<T>::count];  // a plain loop over memory becomes one instruction, one over v[i] does not
+    store(lanes, v);
+    for (int i = 0; i < Lanes<T>::count; ++i) lanes[i] = root(lanes[i]);
+    return T(1) / load(lanes);
 }
 
 template <typename T>
