@@ -40,9 +40,7 @@ SITES["lstm"] = [
 ]
 RECURRENT = {"lstm": (*BOTH, ("cell", "frame")), "gru": BOTH, "rnn": BOTH}
 
-pytestmark = pytest.mark.skipif(
-    not _library.OBJECT.exists(), reason="the package was installed without CPU kernels"
-)
+pytestmark = pytest.mark.skipif(not _library.OBJECT.exists(), reason="the package was installed without CPU kernels")
 
 
 @pytest.fixture(autouse=True)
@@ -144,9 +142,7 @@ def test_chunks_with_population_statistics_equal_the_whole(cell: str) -> None:
     for start, end in ((0, 1), (1, 4), (4, 11)):
         x = call.args[0]
         assert x is not None
-        sites = Sites(
-            *[s and s._replace(mean=s.mean[start:end], var=s.var[start:end]) for s in call.kwargs["sites"]]
-        )
+        sites = Sites(*[s and s._replace(mean=s.mean[start:end], var=s.var[start:end]) for s in call.kwargs["sites"]])
         output, *state, _ = OPS[cell](
             x[start:end], *state, *call.args[1 + states :], backend="cpu", **{**call.kwargs, "sites": sites}
         )

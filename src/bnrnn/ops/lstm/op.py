@@ -31,9 +31,7 @@ def unsupported(
     """Why the kernel cannot take this call; None if it can."""
     if weight_hr is not None:
         return "a projection (proj_size)"
-    return _library.unsupported(
-        x, (weight_hh, h0, c0, weight_ih, bias), (recurrent_mask, zoneout_h, zoneout_c), sites
-    )
+    return _library.unsupported(x, (weight_hh, h0, c0, weight_ih, bias), (recurrent_mask, zoneout_h, zoneout_c), sites)
 
 
 def cpu(
