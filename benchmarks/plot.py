@@ -49,10 +49,14 @@ def plot(results: Path) -> None:
             per = [float(r["milliseconds"]) / float(r["steps"]) for r in chosen_rows]
             style = "-" if subject.endswith("cpu") else "--"
             axis.plot([int(r[suite]) for r in chosen_rows], per, style, marker="o", markersize=3, label=subject)
+        if not axis.lines or not any(len(line.get_xdata()) for line in axis.lines):
+            axis.set_axis_off()  # a suite that was not run
+            continue
         axis.set_xscale("log", base=2)
         axis.set_yscale("log")
         axis.set_xlabel(label)
         axis.set_ylabel("ms a step, training")
-    axes[0, 1].legend(fontsize=8)
+    if axes[0, 1].axison:
+        axes[0, 1].legend(fontsize=8)
     figure.suptitle(f"Batch-normalized layers beside torch.nn, float32, {threads} threads")
     figure.savefig(results / "times.png", dpi=110)
