@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -176,6 +176,6 @@ def worst(op: Callable[..., Any], case: Case, dtype: torch.dtype = torch.float32
     return name, errors[name]
 
 
-def variants(case: Case, **changes: tuple[Any, ...]) -> list[Case]:
+def variants(case: Case, **changes: Sequence[Any]) -> list[Case]:
     """The case with one field changed at a time."""
     return [replace(case, **{field: value}) for field, values in changes.items() for value in values]
