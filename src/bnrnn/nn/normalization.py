@@ -129,8 +129,7 @@ class Normalization(nn.Module):
             weight = weight.clamp(min=spec.momentum)
         weight = weight.to(self.mean.dtype).unsqueeze(1)
         for table, batch in ((self.mean, mean), (self.var, var)):
-            rows = table[start:end]
-            rows += weight * (batch[: end - start].to(table) - rows)
+            table[start:end].lerp_(batch[: end - start].to(table), weight)
         count += 1
         if start > 0 or end < len(self.count):  # a batch over all rows leaves none empty
             self._fill()
