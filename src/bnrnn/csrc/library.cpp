@@ -3,17 +3,13 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
-
 #include <cstdint>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
 
+#include "memory.h"
 #include "problem.h"
 #include "team.h"
 
@@ -23,7 +19,6 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 using OptionalTensor = std::optional<Tensor>;
-using Sizes = std::vector<std::int64_t>;
 
 const Kernels& best_kernels() {
 #ifdef BNRNN_X86
@@ -91,54 +86,6 @@ public:
 
 private:
     std::vector<Tensor> held_;
-};
-
-// The first touch of fresh memory costs as much as the arithmetic on it when it comes in pages of 4 KiB.
-void want_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] std::size_t bytes) {
-#ifdef __linux__
-    constexpr std::uintptr_t huge = 2 << 20;
-    const auto begin = (reinterpret_cast<std::uintptr_t>(data) + huge - 1) / huge * huge;
-    const auto end = (reinterpret_cast<std::uintptr_t>(data) + bytes) / huge * huge;
-    if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // advice: may be refused
-#endif
-}
-
-Tensor allocate(const Tensor& like, Sizes sizes, std::optional<ScalarType> dtype = std::nullopt) {
-    Tensor t = torch::stable::new_empty(like, {sizes.data(), sizes.size()}, dtype);
-    want_huge_pages(t.mutable_data_ptr(), t.numel() * t.element_size());
-    return t;
-}
-
-// Memory that only a call itself uses. One piece is kept from call to call: giving it back and getting it anew, page by
-// page, would cost more than many a call.
-class Scratch {
-public:
-    Scratch(const Tensor& like, std::int64_t bytes) {
-        std::unique_lock<std::mutex> lock(kept().mutex, std::try_to_lock);
-        if (lock.owns_lock() && bytes <= limit) {
-            auto& tensor = kept().tensor;
-            if (!tensor || tensor->numel() < bytes) tensor.emplace(allocate(like, {bytes}, ScalarType::Byte));
-            memory_ = tensor;
-            lock_ = std::move(lock);
-        } else {
-            memory_ = allocate(like, {bytes}, ScalarType::Byte);
-        }
-    }
-    void* data() { return memory_->mutable_data_ptr(); }
-
-private:
-    static constexpr std::int64_t limit = std::int64_t{256} << 20;
-    struct Kept {
-        std::mutex mutex;
-        OptionalTensor tensor;
-    };
-    static Kept& kept() {
-        static Kept* const k = new Kept;  // never destroyed: torch may be gone by then
-        return *k;
-    }
-
-    OptionalTensor memory_;
-    std::unique_lock<std::mutex> lock_;
 };
 
 // The schema's description of a site: four numbers each for input, recurrent, summed and cell.
@@ -258,12 +205,12 @@ ForwardResult forward_as(const Call& c, bool keep) {
     Tensor statistics = allocate(like, {statistics_size(c)});
     auto p = problem_of<T>(c, args, static_cast<T*>(statistics.mutable_data_ptr()));
     const Cell<T>& cell = cell_of<T>(c.net);
-    Tensor saved = allocate(like, {keep ? cell.saved_size(p) : 0});
+    Tensor saved = allocate_pooled(like, keep ? cell.saved_size(p) : 0);
     p.output = static_cast<T*>(output.mutable_data_ptr());
     p.h_n = static_cast<T*>(h_n.mutable_data_ptr());
     p.c_n = static_cast<T*>(c_n.mutable_data_ptr());
     p.saved = keep ? static_cast<T*>(saved.mutable_data_ptr()) : nullptr;
-    Scratch scratch(like, cell.forward_scratch(p));
+    const Scratch scratch(cell.forward_scratch(p));
     p.scratch = scratch.data();
     with_team(team_size(p, c.net), [&](int worker, Barrier& barrier) { cell.forward(p, worker, barrier); });
     return {output, h_n, c_n, statistics, saved};
@@ -306,7 +253,7 @@ Gradients backward_as(const Call& c, const OptionalTensor& grad_output, const Op
     p.cell.grad_gamma = sites + 3 * g * units;
     p.cell.grad_beta = p.cell.grad_gamma + units;
     const Cell<T>& cell = cell_of<T>(c.net);
-    Scratch scratch(like, cell.backward_scratch(p));
+    const Scratch scratch(cell.backward_scratch(p));
     p.scratch = scratch.data();
     with_team(team_size(p, c.net), [&](int worker, Barrier& barrier) { cell.backward(p, worker, barrier); });
     return out;
