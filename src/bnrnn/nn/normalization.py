@@ -96,12 +96,14 @@ class Normalization(nn.Module):
             )
         if len(self.mean) == 1:
             rows = 1 if self.is_sequence else steps
-            return self.mean.expand(rows, -1).clone(), self.var.expand(rows, -1).clone()
-        last = len(self.mean) - 1
-        if start + steps <= last + 1:
-            return self.mean[start : start + steps].clone(), self.var[start : start + steps].clone()
-        at = torch.arange(start, start + steps, device=self.mean.device).clamp(max=last)
-        return self.mean[at], self.var[at]
+            found = self.mean.expand(rows, -1), self.var.expand(rows, -1)
+        elif start + steps <= len(self.mean):
+            found = self.mean[start : start + steps], self.var[start : start + steps]
+        else:
+            at = torch.arange(start, start + steps, device=self.mean.device).clamp(max=len(self.mean) - 1)
+            return self.mean[at], self.var[at]
+        # A graph keeps what it was given, and a later update changes the table in place.
+        return (found[0].clone(), found[1].clone()) if torch.is_grad_enabled() else found
 
     @property
     def is_sequence(self) -> bool:

@@ -281,8 +281,8 @@ class Precision:
 
     def others(self, *tensors: Tensor | None) -> list[Tensor | None]:
         """States, biases, masks."""
-        return [None if t is None else t.to(self.kernel) for t in tensors]
+        return [t if t is None or t.dtype == self.kernel else t.to(self.kernel) for t in tensors]
 
     def sites(self, sites: Sites) -> tuple[list[Tensor], list[int], list[float]]:
         tensors, layout, eps = flatten_sites(sites)
-        return [t.to(self.kernel) for t in tensors], layout, eps
+        return [t if t.dtype == self.kernel else t.to(self.kernel) for t in tensors], layout, eps
