@@ -1,151 +1,87 @@
-"""python -m benchmarks verify | run | plot"""
+"""python -m benchmarks verify | run | table | plot"""
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import os
-import platform
-import subprocess
-import sys
-from collections.abc import Iterator
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
-import torch
-
-import bnrnn
 from benchmarks import measure
-from benchmarks.subjects import FAST, SUITES, TASKS
+from benchmarks.plan import THREADS, plan
+from benchmarks.store import Results, machine
+from benchmarks.subjects import PEERS, SUITES, Shape
 from benchmarks.verify import verify
 
 RESULTS = Path(__file__).parent / "results"
-COLUMNS = [
-    "suite", "name", "steps", "batch", "inputs", "units", "subject", "mode", "peer", "threads", "huge_pages", "rounds",
-    "milliseconds", "milliseconds_25", "milliseconds_75", "ratio", "ratio_25", "ratio_75", "megabytes",
-]  # fmt: skip
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
-
-
-def machine() -> dict[str, Any]:
-    """What the numbers depend on."""
-    return {
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "kernels": bnrnn.backends()["cpu"],
-    }
-
-
-def child(threads: int, huge_pages: bool, *args: str) -> Iterator[dict[str, Any]]:
-    """Rows measured in a fresh process, under one allocator and with so many threads."""
-    env = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    env.pop("THP_MEM_ALLOC_ENABLE", None)
-    if huge_pages:
-        env["THP_MEM_ALLOC_ENABLE"] = "1"
-    command = [sys.executable, "-m", "benchmarks", "measure", *args]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            yield {**json.loads(line), "threads": threads, "huge_pages": int(huge_pages)}
-    if process.returncode:
-        raise SystemExit(f"measuring {' '.join(args)} failed with exit code {process.returncode}")
-
-
-def show(row: dict[str, Any]) -> None:
-    shape = f"{row['steps']}x{row['batch']}x{row['inputs']}x{row['units']}"
-    where = f"{row['threads']} threads{', huge pages' if row['huge_pages'] else ''}"
-    if "megabytes" in row:
-        print(f"{shape:20} {row['subject']:18} {where}: peak {row['megabytes']:.0f} MB", flush=True)
-        return
-    print(
-        f"{shape:20} {row['subject']:18} {row['mode']:6} {where}: {row['milliseconds']:9.3f} ms, "
-        f"{row['ratio']:.2f} of {row['peer']} ({row['ratio_25']:.2f}-{row['ratio_75']:.2f})",
-        flush=True,
-    )
 
 
 def run(options: argparse.Namespace) -> None:
+    chosen = [m for m in plan(options.threads, options.huge_pages)
+              if m.suite in options.suites and m.subject in options.subjects]  # fmt: skip
+    if not chosen:
+        raise SystemExit("there is nothing to measure of these subjects in these suites")
+    minutes = sum(m.expected(options.budget) for m in chosen) / 60
+    if options.list:
+        for measurement in chosen:
+            print(*measurement.key, f"{measurement.expected(options.budget):.0f}s")
+        print(f"{len(chosen)} measurements, about {minutes:.0f} minutes")
+        return
+    results, facts = Results(options.out), machine(options.budget)
+    print(
+        f"{len(chosen)} measurements, about {minutes:.0f} minutes; load {facts['sessions'][0]['load']:.1f}", flush=True
+    )
     if not verify():
         raise SystemExit("nothing is timed before all results are right")
-    options.out.mkdir(parents=True, exist_ok=True)
-    facts = machine()
-    rows = []
-    settings = [(t, h) for t in options.threads for h in ([False, True] if options.huge_pages else [False])]
-    for suite in options.suites:
-        for threads, huge_pages in settings:
-            if suite == "memory":
-                if threads != options.threads[0]:
-                    continue
-                for i in range(len(TASKS)):
-                    for name in ("nn.LSTM", "LSTM cpu"):
-                        rows += child(threads, huge_pages, "memory", "--subject", name, "--shape", str(i))
-                        show(rows[-1])
-                continue
-            slow = ["--slow"] if options.slow else []
-            what = [suite, "--subjects", *options.subjects, "--budget", str(options.budget)]
-            for row in child(threads, huge_pages, *what, *slow):
-                rows.append(row)
-                show(row)
-    facts["load_at_end"] = os.getloadavg()[0]
-    (options.out / "machine.json").write_text(json.dumps(facts, indent=1) + "\n")
-    with (options.out / "times.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
+    try:
+        (results.resume if options.resume else results.start)(facts)
+    except ValueError as error:
+        raise SystemExit(f"{error}. Without --resume a new run takes its place.") from error
+    from benchmarks.run import run as take_all
+
+    if failed := take_all(chosen, results, options.budget):
+        raise SystemExit(f"{len(failed)} of {len(chosen)} measurements failed; --resume tries them again")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("verify", help="compare every kernel with the float64 reference")
-    timing = commands.add_parser("run", help="verify, then time")
-    timing.add_argument("--suites", nargs="+", default=[*SUITES, "stream", "memory"],
-                        choices=[*SUITES, "stream", "memory"])  # fmt: skip
-    timing.add_argument("--threads", nargs="+", type=int, default=[2, 1])
-    timing.add_argument("--subjects", nargs="+", default=FAST, choices=FAST, help="nn.LSTM must be among them")
-    timing.add_argument("--budget", type=float, default=15.0, help="seconds for each shape and mode")
+    timing = commands.add_parser("run", help="verify, then time; a new run replaces the one before")
+    timing.add_argument("--resume", action="store_true",
+                        help="go on with the run that is there, if machine, code and budget are the same")  # fmt: skip
+    timing.add_argument("--suites", nargs="+", default=list(SUITES), choices=list(SUITES))
+    timing.add_argument("--subjects", nargs="+", default=list(PEERS), choices=list(PEERS))
+    timing.add_argument("--threads", nargs="+", type=int, default=THREADS, help="the most important first")
+    timing.add_argument("--budget", type=float, default=5.0,
+                        help="seconds for each of the LSTM's tasks; everything else has half of it")  # fmt: skip
     timing.add_argument("--no-huge-pages", dest="huge_pages", action="store_false")
-    timing.add_argument("--no-slow", dest="slow", action="store_false", help="without the eager references")
-    timing.add_argument("--out", type=Path, default=RESULTS)
-    plotting = commands.add_parser("plot", help="draw the committed results")
-    plotting.add_argument("--out", type=Path, default=RESULTS)
+    timing.add_argument("--list", action="store_true", help="only say what would be measured, and for how long")
+    table = commands.add_parser("table", help="the results as tables in Markdown")
+    table.add_argument("--write", action="store_true", help="into benchmarks/README.md")
+    plotting = commands.add_parser("plot", help="draw the results as times.png beside them")
+    for command in (timing, table, plotting):
+        command.add_argument("--out", type=Path, default=RESULTS, help="the folder of the results")
     one = commands.add_parser("measure", help="one process's part of run")
-    one.add_argument("suite", choices=[*SUITES, "stream", "memory"])
-    one.add_argument("--subjects", nargs="+", default=FAST)
-    one.add_argument("--budget", type=float, default=15.0)
-    one.add_argument("--slow", action="store_true")
-    one.add_argument("--subject", default="nn.LSTM")
-    one.add_argument("--shape", type=int, default=0)
+    one.add_argument("what", type=json.loads)
     options = parser.parse_args()
     if options.command == "verify":
         raise SystemExit(0 if verify() else 1)
     if options.command == "run":
         run(options)
+    elif options.command == "table":
+        from benchmarks.table import tables, write
+
+        text = tables(Results(options.out))
+        print(text)
+        if options.write:
+            write(text)
     elif options.command == "plot":
         from benchmarks.plot import plot
 
-        plot(options.out)
-    elif options.suite == "stream":
-        measure.run_stream(options.budget)
-    elif options.suite == "memory":
-        measure.measure_memory(options.subject, TASKS[options.shape])
+        plot(Results(options.out))
     else:
-        measure.run_suite(options.suite, options.subjects, options.budget, options.slow)
+        what = {**options.what, "shape": Shape(*options.what["shape"])}
+        print(json.dumps(measure.measure_time(**what) if "mode" in what else measure.measure_memory(**what)))
 
 
 if __name__ == "__main__":

@@ -1,62 +1,116 @@
-"""Draws results/times.csv."""
+"""Draws the results as times.png beside them."""
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+from benchmarks.store import Results
 
 SWEEPS = {"batch": "rows of the batch", "steps": "time steps", "units": "hidden units"}
+COLOURS = {"LSTM cpu": "tab:blue", "GRU cpu": "tab:orange", "RNN cpu": "tab:green"}
+NAMES = {
+    "LSTM cpu": "BN-LSTM", "GRU cpu": "BN-GRU", "RNN cpu": "BN-RNN",
+    "LSTM reference": "BN-LSTM, eager", "LSTM compiled cell": "BN-LSTM, compiled cell",
+}  # fmt: skip
+
+Row = Mapping[str, str]
 
 
-def plot(results: Path) -> None:
-    """One bar chart of the tasks' ratios and one curve for each dimension, for the largest number of threads."""
-    with (results / "times.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["mode"] in ("train", "eval") and row["ratio"]]
-    threads = max(int(row["threads"]) for row in rows)
-    rows = [row for row in rows if int(row["threads"]) == threads]
-    figure, axes = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
-
-    tasks = [row for row in rows if row["suite"] == "tasks" and row["subject"] == "LSTM cpu"]
-    names = list(dict.fromkeys(row["name"] for row in tasks))
-    bars = [("train", "0", "training"), ("train", "1", "training, huge pages for both"),
-            ("eval", "0", "evaluation")]  # fmt: skip
-    for i, (mode, huge, label) in enumerate(bars):
-        chosen = {r["name"]: r for r in tasks if r["mode"] == mode and r["huge_pages"] == huge}
-        found = [n for n in names if n in chosen]
-        values = [float(chosen[n]["ratio"]) for n in found]
-        spread = [
-            [float(chosen[n]["ratio"]) - float(chosen[n]["ratio_25"]) for n in found],
-            [float(chosen[n]["ratio_75"]) - float(chosen[n]["ratio"]) for n in found],
-        ]
-        places = [names.index(n) + (i - 1) * 0.27 for n in found]
-        axes[0, 0].bar(places, values, 0.25, yerr=spread, label=label)
-    axes[0, 0].axhline(1, color="black", linewidth=0.8)
-    axes[0, 0].set_xticks(range(len(names)), names, rotation=20)
-    axes[0, 0].set_ylabel("time of BN-LSTM / nn.LSTM")
-    axes[0, 0].legend(fontsize=8)
-
-    for axis, (suite, label) in zip(axes.flat[1:], SWEEPS.items(), strict=True):
-        for subject in ("nn.LSTM", "LSTM cpu", "nn.GRU", "GRU cpu", "nn.RNN", "RNN cpu"):
-            chosen_rows = [
-                r for r in rows
-                if r["suite"] == suite and r["subject"] == subject and r["mode"] == "train" and r["huge_pages"] == "0"
-            ]  # fmt: skip
-            per = [float(r["milliseconds"]) / float(r["steps"]) for r in chosen_rows]
-            style = "-" if subject.endswith("cpu") else "--"
-            axis.plot([int(r[suite]) for r in chosen_rows], per, style, marker="o", markersize=3, label=subject)
-        if not axis.lines or not any(len(line.get_xdata()) for line in axis.lines):
-            axis.set_axis_off()  # a suite that was not run
-            continue
-        axis.set_xscale("log", base=2)
+def bars(axis: Axes, rows: Sequence[Row], label: Callable[[Row], str]) -> None:
+    """Ratios by task with their quartiles, a colour for each label, and a line where both cost the same."""
+    tasks = list(dict.fromkeys(row["name"] for row in rows))
+    labels = list(dict.fromkeys(label(row) for row in rows))
+    width = 0.8 / len(labels)
+    for i, text in enumerate(labels):
+        chosen = [row for row in rows if label(row) == text]
+        middle = [float(row["ratio"]) for row in chosen]
+        below = [m - float(row["ratio_25"]) for m, row in zip(middle, chosen, strict=True)]
+        above = [float(row["ratio_75"]) - m for m, row in zip(middle, chosen, strict=True)]
+        places = [tasks.index(row["name"]) + (i - (len(labels) - 1) / 2) * width for row in chosen]
+        axis.bar(places, middle, 0.92 * width, yerr=[below, above], error_kw={"elinewidth": 1}, label=text)
+    axis.axhline(1, color="black", linewidth=1, linestyle="--")
+    axis.set_xticks(range(len(tasks)), tasks, rotation=20)
+    low, high = (
+        pick([1.0, *(float(row[end]) for row in rows)]) for pick, end in ((min, "ratio_25"), (max, "ratio_75"))
+    )
+    if high > 4:  # the eager ones
         axis.set_yscale("log")
-        axis.set_xlabel(label)
-        axis.set_ylabel("ms a step, training")
-    if axes[0, 1].axison:
-        axes[0, 1].legend(fontsize=8)
-    figure.suptitle(f"Batch-normalized layers beside torch.nn, float32, {threads} threads")
-    figure.savefig(results / "times.png", dpi=110)
+        axis.set_ylim(low / 1.5, high * (high / low) ** 0.25)
+        axis.yaxis.set_major_formatter("{x:g}")
+    else:
+        axis.set_ylim(0, 1.25 * high)
+    axis.set_ylabel("ratio of times")
+    axis.legend(fontsize=8, loc="upper left", ncols=2)
+
+
+def curves(axis: Axes, rows: Sequence[Row], suite: str) -> None:
+    """Cost of a step over one size, ours solid and torch's dashed."""
+    for subject in dict.fromkeys(row["subject"] for row in rows):
+        chosen = sorted((row for row in rows if row["subject"] == subject), key=lambda row: int(row[suite]))
+        sizes = [int(row[suite]) for row in chosen]
+        for column, style, name in (("", "-", NAMES[subject]), ("peer_", "--", chosen[0]["peer"])):
+            middle, low, high = (
+                [1e3 * float(row[f"{column}milliseconds{end}"]) / int(row["steps"]) for row in chosen]
+                for end in ("", "_25", "_75")
+            )
+            axis.plot(sizes, middle, style, color=COLOURS[subject], marker="o", markersize=3, label=name)
+            axis.fill_between(sizes, low, high, color=COLOURS[subject], alpha=0.15, linewidth=0)
+    axis.set_xscale("log", base=2)
+    sizes = sorted({int(row[suite]) for row in rows})
+    axis.set_xticks(sizes, [str(size) for size in sizes])
+    axis.minorticks_off()
+    if suite == "steps":
+        axis.set_ylim(0)  # flat, or not
+    else:
+        axis.set_yscale("log")
+    axis.set_xlabel(SWEEPS[suite])
+    axis.set_ylabel("microseconds a step, training")
+    axis.legend(fontsize=8)
+
+
+def plot(results: Results) -> None:
+    """The tasks' ratios above, the sweeps' cost of a step below; a panel whose suite was not run is left out."""
+    rows = results.rows()
+    threads = max(rows, key=lambda row: int(row["threads"]))["threads"]
+    first = [row for row in rows if (row["threads"], row["huge_pages"]) == (threads, "0")]
+    tasks = [row for row in rows if row["suite"] == "tasks"]
+    figure, axes = plt.subplots(2, 3, figsize=(17, 9), layout="constrained")
+
+    def setting(row: Row) -> str:
+        threads = "1 thread" if row["threads"] == "1" else f"{row['threads']} threads"
+        return f"{threads}, huge pages" if row["huge_pages"] == "1" else threads
+
+    def versus(row: Row) -> str:
+        return f"{NAMES[row['subject']]} / {row['peer']}"
+
+    panels = {
+        "BN-LSTM / nn.LSTM, training step": (tasks, "train", True),
+        "BN-LSTM / nn.LSTM, evaluation": (tasks, "eval", True),
+        f"The others, training step, {threads} threads": (first, "train", False),
+    }
+    for axis, (title, (of, mode, lstm)) in zip(axes[0], panels.items(), strict=True):
+        chosen = [r for r in of if r["suite"] == "tasks" and r["mode"] == mode and (r["subject"] == "LSTM cpu") == lstm]
+        if not chosen:
+            axis.set_axis_off()
+            continue
+        bars(axis, chosen, setting if lstm else versus)
+        axis.set_title(title, fontsize=10)
+    for axis, suite in zip(axes[1], SWEEPS, strict=True):
+        chosen = [row for row in first if row["suite"] == suite and row["mode"] == "train"]
+        if not chosen:
+            axis.set_axis_off()
+            continue
+        curves(axis, chosen, suite)
+        fixed = " x ".join(
+            "..." if size == suite else chosen[0][size] for size in ("steps", "batch", "inputs", "units")
+        )
+        axis.set_title(f"{fixed}, {threads} threads", fontsize=10)
+    figure.suptitle("Batch-normalized layers beside torch.nn, float32 (medians and quartiles; 1: as fast)")
+    figure.savefig(results.table.with_name("times.png"), dpi=100)
+    plt.close(figure)

@@ -34,22 +34,27 @@ TASKS = [
     Shape(35, 20, 1500, 1500, "PTB large"),
     Shape(100, 64, 50, 1000, "PTB characters"),
 ]
-BATCHES = [Shape(100, batch, 100, 200) for batch in (2, 4, 16, 64, 256, 1024)]
+BATCHES = [Shape(100, batch, 100, 200) for batch in (1, 2, 4, 16, 64, 256, 1024)]
 STEPS = [Shape(steps, 16, 64, 128) for steps in (50, 200, 800, 2000, 8000)]
 UNITS = [Shape(50, 32, 64, units) for units in (64, 128, 256, 512, 1024, 2048)]
-SUITES = {"tasks": TASKS, "batch": BATCHES, "steps": STEPS, "units": UNITS}
+STREAMS = [Shape(1, 1, 50, units) for units in (64, 128, 256, 512, 1024, 2048)]
+SWEEPS = {"batch": BATCHES, "steps": STEPS, "units": UNITS}
+SUITES = {"tasks": TASKS, "memory": TASKS, **SWEEPS, "stream": STREAMS}
 
 
 class CompiledCell(nn.Module):
     """The BN-LSTM as a loop over a cell that torch.compile has made one graph of; batch statistics only."""
 
-    def __init__(self, inputs: int, units: int) -> None:
+    def __init__(self, inputs: int, units: int, compiled: bool = True) -> None:
         super().__init__()
-        self.layer = nn.LSTM(inputs, units)
+        bound = units**-0.5
+        self.weight_ih = nn.Parameter(torch.empty(4 * units, inputs).uniform_(-bound, bound))
+        self.weight_hh = nn.Parameter(torch.empty(4 * units, units).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(4 * units))
         self.gamma_x, self.gamma_h = (nn.Parameter(torch.full((4 * units,), 0.1)) for _ in range(2))
         self.gamma_c = nn.Parameter(torch.full((units,), 0.1))
         self.beta_c = nn.Parameter(torch.zeros(units))
-        self.cell = torch.compile(self._cell, dynamic=False)
+        self.cell = torch.compile(self._cell, dynamic=False) if compiled else self._cell
 
     @staticmethod
     def _normalize(x: Tensor, gamma: Tensor) -> Tensor:
@@ -57,15 +62,15 @@ class CompiledCell(nn.Module):
         return gamma * (x - mean) * torch.rsqrt((x - mean).square().mean(0) + 1e-5)
 
     def _cell(self, wx: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        a = self._normalize(h @ self.layer.weight_hh_l0.t(), self.gamma_h)
-        i, f, g, o = (a + self._normalize(wx, self.gamma_x) + self.layer.bias_ih_l0).chunk(4, 1)
+        a = self._normalize(h @ self.weight_hh.t(), self.gamma_h)
+        i, f, g, o = (a + self._normalize(wx, self.gamma_x) + self.bias).chunk(4, 1)
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()
         return o.sigmoid() * (self._normalize(c, self.gamma_c) + self.beta_c).tanh(), c
 
     def forward(self, x: Tensor) -> tuple[Tensor, Any]:
-        h = c = x.new_zeros(x.shape[1], self.layer.hidden_size)
+        h = c = x.new_zeros(x.shape[1], self.weight_hh.shape[1])
         outputs = []
-        for wx in (x @ self.layer.weight_ih_l0.t()).unbind(0):
+        for wx in (x @ self.weight_ih.t()).unbind(0):
             h, c = self.cell(wx, h, c)
             outputs.append(h)
         return torch.stack(outputs), (h, c)
@@ -81,12 +86,20 @@ SUBJECTS: dict[str, Callable[[int, int], nn.Module]] = {
     "nn.RNN": nn.RNN,
     "RNN cpu": lambda i, h: bnrnn.RNN(i, h, norm="recurrent", backend="cpu"),
 }
-PEER = {"GRU cpu": "nn.GRU", "RNN cpu": "nn.RNN"}  # of all others: nn.LSTM
-FAST = ["nn.LSTM", "LSTM cpu", "nn.GRU", "GRU cpu", "nn.RNN", "RNN cpu"]
+PEERS = {
+    "LSTM cpu": "nn.LSTM",
+    "GRU cpu": "nn.GRU",
+    "RNN cpu": "nn.RNN",
+    "LSTM reference": "nn.LSTM",
+    "LSTM compiled cell": "nn.LSTM",
+    "LSTM stream": "nn.LSTMCell",
+}
 
 
 class Subject:
     """A layer with data of one shape: a training step, or an evaluation with population statistics."""
+
+    calls = 1
 
     def __init__(self, name: str, shape: Shape, mode: str) -> None:
         torch.manual_seed(0)
@@ -96,7 +109,8 @@ class Subject:
         self.cotangent = torch.randn(shape.steps, shape.batch, shape.units)
         if mode == "eval":
             with torch.no_grad():
-                self.layer(self.x)  # statistics to evaluate with
+                # statistics to evaluate with, which one row alone does not have
+                self.layer(self.x if shape.batch > 1 else torch.randn(shape.steps, 2, shape.inputs))
             self.layer.eval()
 
     def __call__(self) -> None:
@@ -107,3 +121,32 @@ class Subject:
         output, _ = self.layer(self.x)
         torch.autograd.backward(output, self.cotangent)
         self.layer.zero_grad()
+
+
+class Streamed:
+    """One step a call and one row, many times over: an LSTMCell, or a layer's stream."""
+
+    calls = 200
+
+    def __init__(self, name: str, shape: Shape) -> None:
+        torch.manual_seed(0)
+        self.x = torch.randn(1, shape.inputs)
+        self.cell = nn.LSTMCell(shape.inputs, shape.units).eval() if name == "nn.LSTMCell" else None
+        self.state: tuple[Tensor, Tensor] | None = None
+        if self.cell is None:
+            layer = bnrnn.LSTM(shape.inputs, shape.units, norm="recurrent")
+            with torch.no_grad():
+                layer(torch.randn(3, 8, shape.inputs))
+            self.stream = layer.eval().stream()
+
+    def __call__(self) -> None:
+        with torch.inference_mode():
+            for _ in range(self.calls):
+                if self.cell is None:
+                    self.stream(self.x)
+                else:
+                    self.state = self.cell(self.x, self.state)
+
+
+def make(name: str, shape: Shape, mode: str) -> Subject | Streamed:
+    return Streamed(name, shape) if mode == "stream" else Subject(name, shape, mode)
