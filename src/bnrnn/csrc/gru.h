@@ -170,7 +170,9 @@ struct Gru {
                 site_backward<T, 3, 1>(this->sum_site(), t, d, total, n, d, s.summed_gamma(block), 2);
         }
 
-        static void after_state(const Pass& s, std::int64_t t) { through_sum(s, t, Base::of_candidate(s.m.summed_slot)); }
+        static void after_state(const Pass& s, std::int64_t t) {
+            through_sum(s, t, Base::of_candidate(s.m.summed_slot));
+        }
 
         void gates() const {
             const T* reset = this->reset;

@@ -1,9 +1,9 @@
 // Layer normalization: mean and variance of one row over its features.
 //
 // Features are spread over all blocks, so over all workers. Each worker writes what its blocks contribute to a row;
-// after a meeting it adds up the contributions of all blocks, in the blocks' order whatever the number of workers. A row
-// becomes xhat = (x - mean) / sqrt(var + eps), and what is left of the site is its scale by gamma, which is a block's own
-// affair; backward it is the same with gradients: first gamma's part, then that of the row's mean and variance.
+// after a meeting it adds up the contributions of all blocks, in the blocks' order whatever the number of workers. A
+// row becomes xhat = (x - mean) / sqrt(var + eps). What is left of the site, the scale by gamma, is a block's own
+// affair. Backward it is the same with gradients: first through gamma, then through the row's mean and variance.
 
 template <typename T, int N>
 struct Total {  // of N lanes
@@ -124,7 +124,8 @@ struct Rows {
     Barrier* barrier = nullptr;
 
     // `keep` is where statistics stay for the backward pass.
-    Rows(const Plan<T, C::gates>& plan, Scratch& keep, Scratch& scratch) : m(plan), capacity(plan.chunk * plan.p.batch + L) {
+    Rows(const Plan<T, C::gates>& plan, Scratch& keep, Scratch& scratch)
+        : m(plan), capacity(plan.chunk * plan.p.batch + L) {  // a vector of rows may reach beyond the last
         statistics = keep.template take<T>(2 * m.slots * m.p.steps * m.p.batch);
         shared = scratch.template take<T>(2 * m.slots * m.blocks * capacity);
     }
@@ -240,7 +241,8 @@ struct Rows {
             const std::int64_t offset = r * stride + range.from * L;
             for (std::int64_t block = begin; block < end; ++block)
                 BlockRows<T, N>(some, stride, m.lanes(block))
-                    .gradient(d(block, s) + offset, xhat(block, s) + offset, rstd(range.slot, s) + r, means[0], means[1]);
+                    .gradient(d(block, s) + offset, xhat(block, s) + offset, rstd(range.slot, s) + r, means[0],
+                              means[1]);
         });
     }
 };

@@ -33,8 +33,9 @@ public:
 
     template <typename T>
     T* take(std::int64_t count) {
+        used_ = (used_ + alignment_ - 1) / alignment_ * alignment_;
         char* p = base_ ? base_ + used_ : nullptr;
-        used_ += (count * static_cast<std::int64_t>(sizeof(T)) + alignment_ - 1) / alignment_ * alignment_;
+        used_ += count * static_cast<std::int64_t>(sizeof(T));
         return reinterpret_cast<T*>(p);
     }
 

@@ -210,7 +210,8 @@ struct Forward {
             for (std::int64_t block = begin; block < end; ++block) state_product(block);
             if (is_layer(p.recurrent))
                 rows.whiten(AllGates<C>{m.recurrent_slot}, p.recurrent.eps, t, t + 1, m.width, recurrents, recurrents);
-            for (std::int64_t block = begin; block < end; ++block) (new (apart + block) Step(*this, t, block, n))->sum();
+            for (std::int64_t block = begin; block < end; ++block)
+                (new (apart + block) Step(*this, t, block, n))->sum();
             Step::after_sum(*this, t);
             for (std::int64_t block = begin; block < end; ++block) apart[block].gates();
             Step::after_gates(*this, t);
@@ -624,7 +625,8 @@ struct Preactivation {
         const auto& p = s.p;
         const bool summed = normalizes(p.summed);
         constexpr bool forward = Pass::is_forward;
-        if (!summed || m.separate) add(m.template at<G>(p.recurrent, block), s.slabs.recurrents(block, t), t, n, forward);
+        if (m.separate || !summed)
+            add(m.template at<G>(p.recurrent, block), s.slabs.recurrents(block, t), t, n, forward);
         if (m.separate) add(m.template at<G>(p.input, block), s.slabs.inputs(block, t), t, n, forward);
         if (!summed) return;
         if (m.separate) {

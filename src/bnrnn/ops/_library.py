@@ -216,8 +216,7 @@ class Shape:
         cells = (steps + 1) * batch * padded if self.has_cell else 0
         products = steps * batch * self.gates * padded * (2 if keep_input else 1)
         slots = sum(n for n, kind in zip((*[self.ranges] * 3, 1), layout[::4], strict=True) if kind == 3)
-        rows = (2 * slots * steps * batch + lanes - 1) // lanes * lanes
-        return statistics, new(states + cells + products + rows)
+        return statistics, new(states + cells + products + 2 * slots * steps * batch)
 
     def gradients(self, states: int, need_x: bool, biases: int | None = None) -> tuple[Tensor, ...]:
         """Of x, ``states`` initial states, the weights, the biases and the sites."""
