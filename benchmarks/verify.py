@@ -9,10 +9,16 @@ from bnrnn import ops
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-4}
 FRAME = (("input", "frame"), ("recurrent", "frame"))
+LAYER = (("input", "layer"), ("recurrent", "layer"))
 SITES = {
-    "lstm": [(), (*FRAME, ("cell", "frame")), (("input", "sequence"), ("recurrent", "frame"), ("cell", "frame"))],
-    "gru": [(), FRAME, (("summed", "frame"),)],
-    "rnn": [(), FRAME, (("summed", "frame"),)],
+    "lstm": [
+        (),
+        (*FRAME, ("cell", "frame")),
+        (("input", "sequence"), ("recurrent", "frame"), ("cell", "frame")),
+        (*LAYER, ("cell", "layer")),
+    ],
+    "gru": [(), FRAME, (("summed", "frame"),), LAYER],
+    "rnn": [(), FRAME, (("summed", "frame"),), LAYER],
 }
 
 

@@ -11,7 +11,8 @@ import torch
 
 import bnrnn
 from bnrnn import BatchNorm, LayerNorm, Norm, Shift, norms
-from build import CLASSES
+from bnrnn.ops import _library
+from build import CLASSES, make, tensor
 
 FRAME = BatchNorm("frame", gamma=0.1)
 
@@ -145,3 +146,15 @@ def test_attributes_for_programs_written_for_torch(norm: str | None) -> None:
         "proj_size",
     ):
         assert getattr(ours, name) == getattr(theirs, name)
+
+
+@pytest.mark.skipif(not _library.OBJECT.exists(), reason="the package was installed without CPU kernels")
+@pytest.mark.parametrize("norm", norms.PRESETS)
+@pytest.mark.parametrize("cell", CLASSES)
+def test_every_preset_runs_on_the_cpu_kernels(cell: str, norm: str) -> None:
+    x, results = tensor(6, 4, 3), []
+    for backend in ("cpu", "reference"):
+        layer = make(cell, 3, 9, 2, norm=norm, bidirectional=True, backend=backend)
+        output, _ = layer(x, lengths=[6, 3, 5, 2])
+        results.append((output, *torch.autograd.grad(output.square().sum(), list(layer.parameters()))))
+    torch.testing.assert_close(*results, rtol=1e-8, atol=1e-9)

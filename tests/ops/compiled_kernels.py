@@ -16,6 +16,11 @@ from bnrnn.ops import _library
 OPS = {"lstm": ops.lstm, "gru": ops.gru, "rnn": ops.rnn}
 BOTH = (("input", "frame"), ("recurrent", "frame"))
 RECURRENT = {"lstm": (*BOTH, ("cell", "frame")), "gru": BOTH, "rnn": BOTH}
+LAYER = (("input", "layer"), ("recurrent", "layer"), ("summed", "layer"))
+CHOSEN = {
+    "recurrent": RECURRENT,
+    "layer": {"lstm": (*LAYER, ("cell", "layer")), "gru": LAYER, "rnn": LAYER},
+}
 
 
 def arguments(cell: str, case: Case, dtype: torch.dtype = torch.float32) -> tuple[Any, ...]:
@@ -29,18 +34,20 @@ def arguments(cell: str, case: Case, dtype: torch.dtype = torch.float32) -> tupl
     return (*call.args, *relu, tensors, layout, eps, *masks, False, True)
 
 
+@pytest.mark.parametrize("norm", CHOSEN)
 @pytest.mark.parametrize("cell", OPS)
 @pytest.mark.parametrize("options", [{}, {"inputs": 40, "mask": True, "zoneout": "mask"}, {"one_hot": True}])
-def test_opcheck(cell: str, options: dict[str, Any]) -> None:
+def test_opcheck(cell: str, norm: str, options: dict[str, Any]) -> None:
     assert _library.why_not() is None
     torch.library.opcheck(
-        getattr(torch.ops.bnrnn, cell).default, arguments(cell, Case(cell, sites=RECURRENT[cell], **options))
+        getattr(torch.ops.bnrnn, cell).default, arguments(cell, Case(cell, sites=CHOSEN[norm][cell], **options))
     )
 
 
+@pytest.mark.parametrize("norm", CHOSEN)
 @pytest.mark.parametrize("cell", OPS)
-def test_compiles_without_a_graph_break(cell: str) -> None:
-    call = build(Case(cell, sites=RECURRENT[cell])).to(torch.float32)
+def test_compiles_without_a_graph_break(cell: str, norm: str) -> None:
+    call = build(Case(cell, sites=CHOSEN[norm][cell])).to(torch.float32)
 
     def loss(backend: str) -> torch.Tensor:
         output, *_ = OPS[cell](*call.args, backend=backend, **call.kwargs)

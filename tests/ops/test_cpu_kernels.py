@@ -27,11 +27,22 @@ SITES: dict[str, list[tuple[tuple[str, str], ...]]] = {
         (("summed", "frame"),),
         (("input", "sequence"),),
         (*BOTH, ("summed", "frame")),
+        (("input", "layer"),),
+        (("recurrent", "layer"),),
+        (("summed", "layer"),),
+        (("input", "layer"), ("recurrent", "layer"), ("summed", "layer")),
+        (("input", "layer"), ("recurrent", "frame")),
+        (("input", "sequence"), ("recurrent", "layer")),
+        (*BOTH, ("summed", "layer")),
     ]
 }
 SITES["gru"] = SITES["rnn"]
 SITES["lstm"] = [
     *SITES["rnn"],
+    (("cell", "layer"),),
+    (*BOTH, ("cell", "layer")),
+    (("input", "layer"), ("recurrent", "layer"), ("cell", "shift")),
+    (("input", "layer"), ("recurrent", "layer"), ("summed", "frame"), ("cell", "layer")),
     (("cell", "shift"),),
     (("cell", "frame"),),
     (*BOTH, ("cell", "frame")),
@@ -39,6 +50,11 @@ SITES["lstm"] = [
     (*BOTH, ("summed", "frame"), ("cell", "frame")),
 ]
 RECURRENT = {"lstm": (*BOTH, ("cell", "frame")), "gru": BOTH, "rnn": BOTH}
+LAYER = (("input", "layer"), ("recurrent", "layer"), ("summed", "layer"))
+CHOSEN = {
+    "recurrent": RECURRENT,
+    "layer": {"lstm": (*LAYER, ("cell", "layer")), "gru": LAYER, "rnn": LAYER},
+}
 
 pytestmark = pytest.mark.skipif(not _library.OBJECT.exists(), reason="the package was installed without CPU kernels")
 
@@ -94,15 +110,16 @@ def test_agrees_at_any_size(cell: str, data: st.DataObject) -> None:
     assert error < 1e-9, name
 
 
+@pytest.mark.parametrize("norm", CHOSEN)
 @pytest.mark.parametrize("cell", OPS)
 @pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
-def test_every_instruction_set_agrees(cell: str, isa: str) -> None:
+def test_every_instruction_set_agrees(cell: str, norm: str, isa: str) -> None:
     if isa not in _library.facts()["instruction_sets"]:
         pytest.skip(f"this processor has no {isa}")
     best = torch.ops.bnrnn.instruction_set()
     torch.ops.bnrnn.use_instruction_set(isa)
     try:
-        for case in variants(Case(cell, sites=RECURRENT[cell]), units=[1, 7, 33, 70], batch=[4, 17], inputs=[41]):
+        for case in variants(Case(cell, sites=CHOSEN[norm][cell]), units=[1, 7, 33, 70], batch=[4, 17], inputs=[41]):
             for dtype, tolerance in TOLERANCE.items():
                 name, error = worst(OPS[cell], case, dtype)
                 assert error < tolerance, (case.name, name)
@@ -115,9 +132,10 @@ def test_unknown_instruction_set_is_refused() -> None:
         torch.ops.bnrnn.use_instruction_set("sse9")
 
 
+@pytest.mark.parametrize("norm", CHOSEN)
 @pytest.mark.parametrize("cell", OPS)
-def test_any_number_of_threads_gives_the_same_bits(cell: str) -> None:
-    case = Case(cell, steps=40, batch=20, inputs=70, units=200, sites=RECURRENT[cell])
+def test_any_number_of_threads_gives_the_same_bits(cell: str, norm: str) -> None:
+    case = Case(cell, steps=40, batch=20, inputs=70, units=200, sites=CHOSEN[norm][cell])
     call = build(case).to(torch.float32)
     before = torch.get_num_threads()
     results = []
@@ -151,11 +169,12 @@ def test_chunks_with_population_statistics_equal_the_whole(cell: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(state, whole[1:], strict=True))
 
 
+@pytest.mark.parametrize("norm", CHOSEN)
 @pytest.mark.parametrize("cell", OPS)
-def test_a_second_backward_gives_the_same(cell: str) -> None:
-    call = build(Case(cell, sites=RECURRENT[cell])).to(torch.float32)
+def test_a_second_backward_gives_the_same(cell: str, norm: str) -> None:
+    call = build(Case(cell, sites=CHOSEN[norm][cell])).to(torch.float32)
     output, *_ = OPS[cell](*call.args, backend="cpu", **call.kwargs)
-    other = build(Case(cell, sites=RECURRENT[cell], seed=1)).to(torch.float32)
+    other = build(Case(cell, sites=CHOSEN[norm][cell], seed=1)).to(torch.float32)
     leaves = list(call.leaves.values())
     first = torch.autograd.grad(output.square().sum(), leaves, retain_graph=True)
     run(OPS[cell], other, "cpu")
@@ -163,9 +182,10 @@ def test_a_second_backward_gives_the_same(cell: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+@pytest.mark.parametrize("norm", CHOSEN)
 @pytest.mark.parametrize("cell", OPS)
-def test_only_some_results_may_have_gradients(cell: str) -> None:
-    call = build(Case(cell, sites=RECURRENT[cell], lengths=True, batch=9))
+def test_only_some_results_may_have_gradients(cell: str, norm: str) -> None:
+    call = build(Case(cell, sites=CHOSEN[norm][cell], lengths=True, batch=9))
     for i in range(3 if cell == "lstm" else 2):
         grads = [
             torch.autograd.grad(OPS[cell](*c.args, backend=b, **c.kwargs)[i].square().sum(), list(c.leaves.values()))
@@ -175,9 +195,10 @@ def test_only_some_results_may_have_gradients(cell: str) -> None:
             assert (ours - theirs).abs().max() < 1e-11, (i, name)
 
 
+@pytest.mark.parametrize("norm", CHOSEN)
 @pytest.mark.parametrize("cell", OPS)
-def test_without_gradients_nothing_is_kept_and_the_numbers_are_the_same(cell: str) -> None:
-    call = build(Case(cell, steps=300, sites=RECURRENT[cell])).to(torch.float32)
+def test_without_gradients_nothing_is_kept_and_the_numbers_are_the_same(cell: str, norm: str) -> None:
+    call = build(Case(cell, steps=300, sites=CHOSEN[norm][cell])).to(torch.float32)
     trained = OPS[cell](*call.args, backend="cpu", **call.kwargs)
     with torch.no_grad():
         plain = OPS[cell](*call.args, backend="cpu", **call.kwargs)
@@ -185,9 +206,10 @@ def test_without_gradients_nothing_is_kept_and_the_numbers_are_the_same(cell: st
     assert torch.equal(plain[0], trained[0])
 
 
+@pytest.mark.parametrize("norm", CHOSEN)
 @pytest.mark.parametrize("cell", OPS)
-def test_any_layout_of_the_arguments(cell: str) -> None:
-    call = build(Case(cell, sites=RECURRENT[cell], batch=6)).to(torch.float64)
+def test_any_layout_of_the_arguments(cell: str, norm: str) -> None:
+    call = build(Case(cell, sites=CHOSEN[norm][cell], batch=6)).to(torch.float64)
     expected = run(OPS[cell], call, "reference")
     args = [a if a is None or a.dim() < 2 else a.mT.contiguous().mT for a in call.args]
     assert not args[0].is_contiguous()  # type: ignore[union-attr]
@@ -204,10 +226,11 @@ def test_double_backward_names_the_reference(cell: str) -> None:
         grad.square().sum().backward()
 
 
+@pytest.mark.parametrize("norm", CHOSEN)
 @pytest.mark.parametrize("cell", OPS)
 @pytest.mark.parametrize("options", [{}, {"mask": True, "zoneout": "mask", "lengths": True}, {"one_hot": True}])
-def test_bfloat16_is_no_further_off_than_the_reference(cell: str, options: dict[str, Any]) -> None:
-    case = Case(cell, steps=9, batch=32, inputs=24, units=40, sites=RECURRENT[cell], **options)
+def test_bfloat16_is_no_further_off_than_the_reference(cell: str, norm: str, options: dict[str, Any]) -> None:
+    case = Case(cell, steps=9, batch=32, inputs=24, units=40, sites=CHOSEN[norm][cell], **options)
     call = build(case)
     low = call.to(torch.bfloat16)
     expected = run(OPS[cell], low.to(torch.float64), "reference")

@@ -7,6 +7,7 @@
 #include <sched.h>
 
 #include <cstdint>
+#include <new>
 
 #include "problem.h"
 
@@ -15,6 +16,8 @@ namespace {
 #include "simd.h"
 #include "product.h"
 #include "statistics.h"
+#include "plan.h"
+#include "layer.h"
 #include "recurrence.h"
 #include "lstm.h"
 #include "gru.h"

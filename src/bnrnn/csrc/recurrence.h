@@ -5,130 +5,12 @@
 // worker owns a range of blocks and does, for every step, its part of the recurrent product and then that one pass;
 // workers meet once a step. Slabs are [block][step][row][gate][lane].
 //
+// Layer normalization alone crosses blocks. Then the pass is taken apart where it does so: each stage runs over all own
+// blocks before the next, and workers meet in between.
+//
 // Going back, a worker first turns the gradient of its blocks' states into that of their pre-activations; after the
 // meeting it multiplies those of all blocks with its own columns of the weights. Weight gradients are summed over a
 // chunk of steps at a time, each worker for the rows of its own blocks.
-
-inline void pause() {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ __volatile__("yield");
-#endif
-}
-
-inline void meet(Barrier& barrier) {
-    if (barrier.workers == 1) return;
-    const int phase = __atomic_load_n(&barrier.phase, __ATOMIC_ACQUIRE);
-    if (__atomic_add_fetch(&barrier.arrived, 1, __ATOMIC_ACQ_REL) == barrier.workers) {
-        __atomic_store_n(&barrier.arrived, 0, __ATOMIC_RELAXED);
-        __atomic_store_n(&barrier.phase, phase + 1, __ATOMIC_RELEASE);
-        return;
-    }
-    for (int spins = 0; __atomic_load_n(&barrier.phase, __ATOMIC_ACQUIRE) == phase; ++spins) {
-        if (spins < 4096)
-            pause();
-        else
-            sched_yield();  // another worker may be waiting for this core
-    }
-}
-
-inline std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
-
-// Hands out pieces of one allocation; without one it only measures.
-class Scratch {
-public:
-    explicit Scratch(void* base, std::int64_t alignment = 64) : base_(static_cast<char*>(base)), alignment_(alignment) {}
-
-    template <typename T>
-    T* take(std::int64_t count) {
-        char* p = base_ ? base_ + used_ : nullptr;
-        used_ += (count * static_cast<std::int64_t>(sizeof(T)) + alignment_ - 1) / alignment_ * alignment_;
-        return reinterpret_cast<T*>(p);
-    }
-
-    std::int64_t used() const { return used_; }
-
-private:
-    char* base_;
-    std::int64_t alignment_, used_ = 0;
-};
-
-// Sizes that follow from a problem, and its slabs.
-template <typename T, int G>
-struct Plan {
-    static constexpr int L = Lanes<T>::count;
-    static constexpr std::int64_t width = G * L;
-
-    const Problem<T>& p;
-    std::int64_t blocks, stride, chunk;
-    bool separate;    // W_hh h and W_ih x are kept apart
-    bool keep_input;  // W_ih x is kept for the backward pass, not computed again
-    bool raw_state;   // the state is also kept as it is before the recurrent mask and rounding
-    bool sequence;    // statistics of the input product are taken over all steps
-    bool has_cell;
-
-    Plan(const Problem<T>& problem, std::int64_t rows_at_once, bool always_separate, bool needs_previous_state,
-         bool has_cell_)
-        : p(problem), has_cell(has_cell_) {
-        blocks = (p.units + L - 1) / L;
-        stride = blocks * L;
-        if (stride * sizeof(T) % 2048 == 0) stride += L;  // rows 4 KiB apart would share few cache sets
-        chunk = p.batch * 2 > rows_at_once ? 2 : rows_at_once / p.batch;
-        chunk = least(chunk, p.steps < 2 ? 2 : p.steps);
-        separate = always_separate || normalizes(p.input) || normalizes(p.recurrent);
-        sequence = p.input.kind == Kind::sequence && p.input.own_statistics;
-        keep_input = separate && ((!p.index && p.inputs > 32) || sequence);
-        raw_state = (p.mask || p.round_to_bfloat16) && (needs_previous_state || p.zoneout_h);
-    }
-
-    std::int64_t rows(std::int64_t t) const {
-        if (t >= p.steps) return 0;
-        return p.batch_sizes ? p.batch_sizes[t] : p.batch;
-    }
-    std::int64_t first(int worker, int workers) const { return blocks * worker / workers; }
-    int lanes(std::int64_t block) const { return static_cast<int>(least(L, p.units - block * L)); }
-
-    template <int N>
-    SiteBlock<T, N> at(const Site<T>& site, std::int64_t block) const {
-        return {site, block * L, p.units, lanes(block)};
-    }
-};
-
-template <typename T, int G>
-struct Slabs {
-    const Plan<T, G>& m;
-    T *state, *raw, *cell = nullptr, *recurrent, *input = nullptr;
-    std::int64_t state_ring, step_ring, input_ring;
-
-    // With `keep`, room for all steps; without, for those in use.
-    Slabs(const Plan<T, G>& plan, Scratch& keep, Scratch& scratch, bool kept) : m(plan) {
-        const auto& p = m.p;
-        state_ring = kept ? p.steps + 1 : 2;
-        step_ring = kept ? p.steps : m.separate ? 1 : m.chunk;
-        input_ring = (kept && m.keep_input) || m.sequence ? p.steps : m.chunk;
-        state = keep.template take<T>(state_ring * p.batch * m.stride);
-        raw = m.raw_state ? keep.template take<T>(state_ring * p.batch * m.stride) : state;
-        if (m.has_cell) cell = keep.template take<T>(m.blocks * state_ring * p.batch * m.L);
-        recurrent = keep.template take<T>(m.blocks * step_ring * p.batch * m.width);
-        if (m.separate) {
-            auto& place = kept && m.keep_input ? keep : scratch;
-            input = place.template take<T>(m.blocks * input_ring * p.batch * m.width);
-        }
-    }
-
-    T* states(std::int64_t t) const { return state + t % state_ring * m.p.batch * m.stride; }
-    T* raw_states(std::int64_t t) const { return raw + t % state_ring * m.p.batch * m.stride; }
-    T* cells(std::int64_t block, std::int64_t t) const {
-        return cell + (block * state_ring + t % state_ring) * m.p.batch * m.L;
-    }
-    T* recurrents(std::int64_t block, std::int64_t t) const {
-        return recurrent + (block * step_ring + t % step_ring) * m.p.batch * m.width;
-    }
-    T* inputs(std::int64_t block, std::int64_t t) const {
-        return input + (block * input_ring + t % input_ring) * m.p.batch * m.width;
-    }
-};
 
 // Rows of a weight (G * units, depth) that belong to one block, as a panel [k][gate][lane].
 template <typename T, int G>
@@ -219,6 +101,7 @@ inline void sequence_statistics(const Plan<T, G>& m, std::int64_t block, const T
 
 template <typename T, typename C>
 struct Forward {
+    static constexpr bool is_forward = true;
     static constexpr int G = C::gates;
     static constexpr int L = Lanes<T>::count;
 
@@ -226,14 +109,19 @@ struct Forward {
     Plan<T, G> m;
     Scratch keep, scratch;
     Slabs<T, G> slabs;
+    Rows<T, C> rows;
+    using Step = typename C::template ForwardStep<T>;
+    Step* apart;  // the steps of all blocks, where stages are run apart
     T *panel_h, *panel_x, *work;
 
     explicit Forward(const Problem<T>& problem)
         : p(problem),
-          m(problem, problem.inputs > 512 ? 512 : 128, C::always_separate, C::needs_previous_state, C::has_cell),
+          m(problem, problem.inputs > 512 ? 512 : 128, C{}),
           keep(problem.saved, BNRNN_VECTOR_BYTES),
           scratch(problem.scratch),
-          slabs(m, problem.saved ? keep : scratch, scratch, problem.saved != nullptr) {
+          slabs(m, problem.saved ? keep : scratch, scratch, problem.saved != nullptr),
+          rows(m, keep, scratch) {
+        apart = scratch.take<Step>(m.crossing ? m.blocks : 0);
         panel_h = scratch.take<T>(m.blocks * p.units * m.width);
         panel_x = scratch.take<T>(m.blocks * p.inputs * m.width);
         work = scratch.take<T>(m.blocks * C::forward_work * p.batch * L);
@@ -242,6 +130,9 @@ struct Forward {
     T* panel_h_of(std::int64_t block) const { return panel_h + block * p.units * m.width; }
     T* panel_x_of(std::int64_t block) const { return panel_x + block * p.inputs * m.width; }
     void work_at(std::int64_t block) { work += block * C::forward_work * p.batch * L; }
+    T* work_of(std::int64_t block) const {
+        return work + (m.crossing ? (block - rows.begin) * C::forward_work * p.batch * L : 0);
+    }
 
     void write_state(std::int64_t t, std::int64_t block, std::int64_t r, Vec<T> h) const {
         const std::int64_t at = r * m.stride + block * L;
@@ -285,19 +176,47 @@ struct Forward {
 
     void run(int worker, Barrier& barrier) {
         const std::int64_t begin = m.first(worker, barrier.workers), end = m.first(worker + 1, barrier.workers);
+        rows.begin = begin, rows.end = end, rows.barrier = &barrier;
         work_at(begin);
         for (std::int64_t block = begin; block < end; ++block) start(block);
+        const auto inputs = [&](std::int64_t block, std::int64_t t) { return slabs.inputs(block, t); };
+        const auto recurrents = [&](std::int64_t block, std::int64_t t) { return slabs.recurrents(block, t); };
         for (std::int64_t t = 0; t < p.steps; ++t) {
             const std::int64_t n = m.rows(t);
-            if (t % m.chunk == 0 && !m.sequence)
+            if (t % m.chunk == 0 && !m.sequence) {
+                const std::int64_t count = least(m.chunk, p.steps - t);
                 for (std::int64_t block = begin; block < end; ++block)
-                    input_product<T, G>(m, panel_x_of(block), t, least(m.chunk, p.steps - t),
+                    input_product<T, G>(m, panel_x_of(block), t, count,
                                         m.separate ? slabs.inputs(block, t) : slabs.recurrents(block, t));
+                if (is_layer(p.input))
+                    rows.whiten(AllGates<C>{m.input_slot}, p.input.eps, t, t + count, m.width, inputs, inputs);
+            }
             meet(barrier);
             const Operand<T> h{slabs.states(t), m.stride, 1, p.units};
-            for (std::int64_t block = begin; block < end; ++block) {
+            const auto state_product = [&](std::int64_t block) {
                 product<T, G>(n, h, panel_h_of(block), {slabs.recurrents(block, t), m.width, L}, !m.separate);
-                C::forward(*this, t, block, n);
+            };
+            if (!m.crossing) {
+                for (std::int64_t block = begin; block < end; ++block) {
+                    state_product(block);
+                    Step step(*this, t, block, n);
+                    step.sum();
+                    step.gates();
+                    step.state();
+                    finish_step(t, block, n);
+                }
+                continue;
+            }
+            for (std::int64_t block = begin; block < end; ++block) state_product(block);
+            if (is_layer(p.recurrent))
+                rows.whiten(AllGates<C>{m.recurrent_slot}, p.recurrent.eps, t, t + 1, m.width, recurrents, recurrents);
+            for (std::int64_t block = begin; block < end; ++block)
+                (new (apart + block) Step(*this, t, block, n))->sum();
+            Step::after_sum(*this, t);
+            for (std::int64_t block = begin; block < end; ++block) apart[block].gates();
+            Step::after_gates(*this, t);
+            for (std::int64_t block = begin; block < end; ++block) {
+                apart[block].state();
                 finish_step(t, block, n);
             }
         }
@@ -306,6 +225,7 @@ struct Forward {
 
 template <typename T, typename C>
 struct Backward {
+    static constexpr bool is_forward = false;
     static constexpr int G = C::gates;
     static constexpr int L = Lanes<T>::count;
 
@@ -313,6 +233,9 @@ struct Backward {
     Plan<T, G> m;
     Scratch keep, scratch;
     Slabs<T, G> slabs;
+    Rows<T, C> rows;
+    using Step = typename C::template BackwardStep<T>;
+    Step* apart;  // the steps of all blocks, where stages are run apart
     T *panel_x = nullptr, *columns_h, *columns_x = nullptr;
     T *grad_h, *grad_c = nullptr, *through_mask = nullptr;
     T *grad_recurrent, *grad_input;
@@ -326,10 +249,12 @@ struct Backward {
 
     explicit Backward(const Problem<T>& problem)
         : p(problem),
-          m(problem, 512, C::always_separate, C::needs_previous_state, C::has_cell),
+          m(problem, 512, C{}),
           keep(problem.saved, BNRNN_VECTOR_BYTES),
           scratch(problem.scratch),
-          slabs(m, keep, scratch, true) {
+          slabs(m, keep, scratch, true),
+          rows(m, keep, scratch) {
+        apart = scratch.take<Step>(m.crossing ? m.blocks : 0);
         const std::int64_t block_rows = m.blocks * p.batch;
         columns_h = scratch.take<T>(m.blocks * m.width * m.blocks * L);
         if (m.separate && !m.keep_input) panel_x = scratch.take<T>(m.blocks * p.inputs * m.width);
@@ -345,9 +270,9 @@ struct Backward {
         sum_h = scratch.take<T>(m.blocks * p.units * m.width);
         sum_x = scratch.take<T>(m.blocks * p.inputs * m.width);
         constexpr std::int64_t wide = 256;
-        const std::int64_t rows = m.chunk * p.batch * max_rows;
-        if (p.units >= wide) packed_h = scratch.take<T>(rows * row_groups(p.units));
-        if (p.inputs >= wide && !p.index && !m.sequence) packed_x = scratch.take<T>(rows * row_groups(p.inputs));
+        const std::int64_t group = m.chunk * p.batch * max_rows;
+        if (p.units >= wide) packed_h = scratch.take<T>(group * row_groups(p.units));
+        if (p.inputs >= wide && !p.index && !m.sequence) packed_x = scratch.take<T>(group * row_groups(p.inputs));
         sum_sites = scratch.take<T>(m.blocks * site_width * L);
         sum_bias = scratch.take<T>(m.blocks * (G + 1) * L);
         work = scratch.take<T>(m.blocks * C::backward_work * p.batch * L);
@@ -362,6 +287,9 @@ struct Backward {
         return grad_input + (block * input_ring + t % input_ring) * p.batch * m.width;
     }
     void work_at(std::int64_t block) { work += block * C::backward_work * p.batch * L; }
+    T* work_of(std::int64_t block) const {
+        return work + (m.crossing ? (block - rows.begin) * C::backward_work * p.batch * L : 0);
+    }
     T* site_sums(std::int64_t block) const { return sum_sites + block * site_width * L; }
     T* input_gamma(std::int64_t block) const { return site_sums(block); }
     T* recurrent_gamma(std::int64_t block) const { return site_sums(block) + G * L; }
@@ -553,9 +481,25 @@ struct Backward {
         }
     }
 
+    // Own blocks at step t, stage by stage.
+    void stages_apart(std::int64_t t, std::int64_t n) {
+        for (std::int64_t block = rows.begin; block < rows.end; ++block)
+            (new (apart + block) Step(*this, t, block, n))->state();
+        Step::after_state(*this, t);
+        for (std::int64_t block = rows.begin; block < rows.end; ++block) apart[block].gates();
+        Step::after_gates(*this, t);
+        for (std::int64_t block = rows.begin; block < rows.end; ++block) apart[block].sum();
+        if (is_layer(p.recurrent))
+            rows.gradient(
+                AllGates<C>{m.recurrent_slot}, t, t + 1, m.width,
+                [&](std::int64_t block, std::int64_t s) { return grads_recurrent(block, s); },
+                [&](std::int64_t block, std::int64_t s) { return slabs.recurrents(block, s); });
+    }
+
     void run(int worker, Barrier& barrier) {
         const int workers = barrier.workers;
         const std::int64_t begin = m.first(worker, workers), end = m.first(worker + 1, workers);
+        rows.begin = begin, rows.end = end, rows.barrier = &barrier;
         work_at(begin);
         for (std::int64_t block = begin; block < end; ++block) start(block);
         for (std::int64_t block = begin; block < end; block += 4)
@@ -576,15 +520,25 @@ struct Backward {
                 const std::int64_t n = m.rows(t);
                 for (std::int64_t block = begin; block < end; ++block) {
                     receive_final(block, m.rows(t + 1), n);
-                    C::backward(*this, t, block, n);
+                    if (m.crossing) continue;
+                    Step step(*this, t, block, n);
+                    step.state();
+                    step.gates();
+                    step.sum();
                 }
+                if (m.crossing) stages_apart(t, n);
                 meet(barrier);
                 state_product(t, n, begin, end);
             }
+            if (is_layer(p.input))
+                rows.gradient(
+                    AllGates<C>{m.input_slot}, low, high, m.width,
+                    [&](std::int64_t block, std::int64_t s) { return grads_input(block, s); },
+                    [&](std::int64_t block, std::int64_t s) { return slabs.inputs(block, s); });
             if (packed_h)
                 pack_operand(slabs.state, m.stride, p.units, low, high, packed_h, worker, workers);
             if (packed_x) pack_operand(p.x, p.inputs, p.inputs, low, high, packed_x, worker, workers);
-            if (packed_h || packed_x) meet(barrier);
+            if (packed_h || packed_x || is_layer(p.input)) meet(barrier);
             for (std::int64_t block = begin; block < end; ++block) {
                 weight_product(slabs.state, m.stride, packed_h, p.units, grads_recurrent(block, low), low, high,
                                sum_h + block * p.units * m.width);
@@ -615,9 +569,10 @@ struct Entry {
     static std::int64_t saved_size(const Problem<T>& p) {
         Problem<T> measured = p;
         measured.saved = nullptr;
-        Plan<T, C::gates> plan(measured, 512, C::always_separate, C::needs_previous_state, C::has_cell);
+        Plan<T, C::gates> plan(measured, 512, C{});
         Scratch keep(nullptr, BNRNN_VECTOR_BYTES), scratch(nullptr);
         Slabs<T, C::gates> slabs(plan, keep, scratch, true);
+        Rows<T, C> rows(plan, keep, scratch);
         return keep.used() / static_cast<std::int64_t>(sizeof(T));
     }
     static std::int64_t forward_scratch(const Problem<T>& p) { return Forward<T, C>(p).scratch.used(); }
@@ -633,12 +588,18 @@ struct Entry {
     }
 };
 
+// Where the rows lie that the site of the sum normalizes: in a slab, unless two products are added up into `total`.
+template <typename Pass, typename T>
+inline T* summed_rows(const Pass& s, std::int64_t t, std::int64_t block, T* total) {
+    return s.m.separate ? total : s.slabs.recurrents(block, t);
+}
+
 // The pre-activations of one block at one step, as the sum of up to two normalized products.
 template <typename T, int G>
 struct Preactivation {
     const T* values[2];
     Affine<T, G> affine[2];
-    int count;
+    int count = 0;
 
     __attribute__((always_inline)) Vec<T> at(std::int64_t r, int q) const {
         const std::int64_t i = (r * G + q) * Lanes<T>::count;
@@ -647,41 +608,75 @@ struct Preactivation {
         return v;
     }
 
-    // Forward takes statistics where the sites do that; backward reads them. `sum` has room for the block's rows.
-    Preactivation(const Plan<T, G>& m, const Slabs<T, G>& slabs, std::int64_t t, std::int64_t block, std::int64_t n,
-                  T* sum, bool forward) {
-        const auto fill = [&](int i, const Site<T>& site, const T* x) {
-            const auto part = m.template at<G>(site, block);
-            values[i] = x;
-            if (forward) part.take(t, x, n);
-            affine[i] = part.affine(t);
-        };
-        count = m.separate ? 2 : 1;
-        fill(0, m.p.recurrent, slabs.recurrents(block, t));
-        if (m.separate) fill(1, m.p.input, slabs.inputs(block, t));
-        if (!normalizes(m.p.summed)) return;
-        for (std::int64_t r = 0; r < n; ++r)
-            for (int q = 0; q < G; ++q) store(sum + (r * G + q) * m.L, at(r, q));
-        count = 1;
-        fill(0, m.p.summed, sum);
+    Preactivation() = default;
+
+    // Adds a term. Forward takes its statistics where the site does that; backward reads them.
+    void add(const SiteBlock<T, G>& site, const T* x, std::int64_t t, std::int64_t n, bool forward) {
+        values[count] = x;
+        if (forward) site.take(t, x, n);
+        affine[count++] = site.affine(t);
+    }
+
+    // The terms' normalized sum. `total` has room for the rows of what the site of the sum is given, if it is not a
+    // slab's already.
+    template <typename Pass>
+    Preactivation(const Pass& s, std::int64_t t, std::int64_t block, std::int64_t n, T* total) {
+        const auto& m = s.m;
+        const auto& p = s.p;
+        const bool summed = normalizes(p.summed);
+        constexpr bool forward = Pass::is_forward;
+        if (m.separate || !summed)
+            add(m.template at<G>(p.recurrent, block), s.slabs.recurrents(block, t), t, n, forward);
+        if (m.separate) add(m.template at<G>(p.input, block), s.slabs.inputs(block, t), t, n, forward);
+        if (!summed) return;
+        if (m.separate) {
+            for (std::int64_t r = 0; r < n; ++r)
+                for (int q = 0; q < G; ++q) store(total + (r * G + q) * m.L, at(r, q));
+            if (!forward && is_layer(p.summed))
+                s.rows.whiten_again(GateRange<0, G>{m.summed_slot}, t, block, 0, n, m.width, total, total);
+        }
+        count = 0;
+        add(m.template at<G>(p.summed, block), summed_rows(s, t, block, total), t, n, forward);
     }
 };
 
-// Gradients of the pre-activations, in the place grads_input(block, t), to those of the two products.
+// Layer normalization of the sums of step t.
 template <typename T, typename C>
-inline void preactivation_backward(const Backward<T, C>& b, std::int64_t t, std::int64_t block, std::int64_t n,
-                                   const T* sum) {
+inline void whiten_sum(const Forward<T, C>& s, std::int64_t t) {
+    if (!is_layer(s.p.summed)) return;
+    const auto at = [&](std::int64_t block, std::int64_t) { return summed_rows(s, t, block, s.apart[block].total); };
+    s.rows.whiten(AllGates<C>{s.m.summed_slot}, s.p.summed.eps, t, t + 1, s.m.width, at, at);
+}
+
+// Gradients of the pre-activations, in the place grads_input(block, t), to those of the sum and on to those of the two
+// products; in between, where it is layer normalized, through the statistics of the sum.
+template <typename T, typename C>
+inline void sum_backward(const Backward<T, C>& s, std::int64_t t, std::int64_t block, std::int64_t n, T* total) {
     constexpr int G = C::gates;
-    const auto &p = b.p;
-    const auto &m = b.m;
-    T* d = b.grads_input(block, t);
-    site_backward<T, G>(m.template at<G>(p.summed, block), t, d, sum, n, d, b.summed_gamma(block));
-    if (!m.separate) return;
-    site_backward<T, G>(m.template at<G>(p.recurrent, block), t, d, b.slabs.recurrents(block, t), n,
-                        b.grads_recurrent(block, t), b.recurrent_gamma(block));
-    if (!m.sequence)
-        site_backward<T, G>(m.template at<G>(p.input, block), t, d, b.slabs.inputs(block, t), n, d,
-                            b.input_gamma(block));
+    T* d = s.grads_input(block, t);
+    site_backward<T, G>(s.m.template at<G>(s.p.summed, block), t, d, summed_rows(s, t, block, total), n, d,
+                        s.summed_gamma(block));
+}
+
+template <typename T, typename C>
+inline void through_sum(const Backward<T, C>& s, std::int64_t t) {
+    if (!is_layer(s.p.summed)) return;
+    s.rows.gradient(
+        AllGates<C>{s.m.summed_slot}, t, t + 1, s.m.width,
+        [&](std::int64_t block, std::int64_t) { return s.grads_input(block, t); },
+        [&](std::int64_t block, std::int64_t) { return summed_rows(s, t, block, s.apart[block].total); });
+}
+
+template <typename T, typename C>
+inline void products_backward(const Backward<T, C>& s, std::int64_t t, std::int64_t block, std::int64_t n) {
+    constexpr int G = C::gates;
+    if (!s.m.separate) return;
+    T* d = s.grads_input(block, t);
+    site_backward<T, G>(s.m.template at<G>(s.p.recurrent, block), t, d, s.slabs.recurrents(block, t), n,
+                        s.grads_recurrent(block, t), s.recurrent_gamma(block));
+    if (!s.m.sequence)
+        site_backward<T, G>(s.m.template at<G>(s.p.input, block), t, d, s.slabs.inputs(block, t), n, d,
+                            s.input_gamma(block));
 }
 
 template <typename T, int G>

@@ -39,8 +39,13 @@ inline void moments(const T* x, std::int64_t rows, std::int64_t row_stride, Vec<
 }
 
 template <typename T>
+inline bool is_layer(const Site<T>& site) {
+    return site.kind == Kind::layer;
+}
+
+template <typename T>
 inline bool normalizes(const Site<T>& site) {
-    return site.kind == Kind::frame || site.kind == Kind::sequence;
+    return site.kind == Kind::frame || site.kind == Kind::sequence || is_layer(site);
 }
 
 // Whether the gradient flows through the statistics of a step with this many valid rows.
@@ -82,12 +87,16 @@ struct SiteBlock {
         for (int q = 0; q < N; ++q) write(t, from + q, mean[q], var[q]);
     }
 
-    // Lanes beyond the units have variance 1, so that nothing there divides by zero.
+    // Lanes beyond the units have variance 1, so that nothing there divides by zero. What layer normalization has left
+    // to a block is normalized already: mean 0, deviation 1.
     Vec<T> inverse_deviation(std::int64_t t, int q) const {
+        if (is_layer(site)) return splat(T(1));
         return inverse_root<T>(load(site.var + row(t) + feature(q), lanes, T(1)) + site.eps);
     }
 
-    Vec<T> mean(std::int64_t t, int q) const { return load(site.mean + row(t) + feature(q), lanes); }
+    Vec<T> mean(std::int64_t t, int q) const {
+        return is_layer(site) ? Vec<T>{} : load(site.mean + row(t) + feature(q), lanes);
+    }
 
     Vec<T> gamma(int q) const {
         return site.gamma ? load(site.gamma + feature(q), lanes) : splat(T(1));

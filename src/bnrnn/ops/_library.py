@@ -97,8 +97,6 @@ def unsupported(
     for name, site in zip(Sites._fields, sites, strict=True):
         if site is None:
             continue
-        if site.kind == "layer":
-            return "layer normalization"
         if name != "cell" and (site.kind == "shift" or site.beta is not None):
             return f"an offset on site {name!r}"
         if name != "input" and site.kind == "sequence" and site.takes_batch_statistics:
@@ -183,6 +181,7 @@ class Shape:
     weight_ih: Tensor
     weight_hh: Tensor
     gates: int
+    ranges: int = 1  # of gates that layer normalization takes apart
     always_separate: bool = False
     needs_previous_state: bool = False
     has_cell: bool = False
@@ -208,13 +207,16 @@ class Shape:
         padded = (units + lanes - 1) // lanes * lanes
         stride = padded + lanes if padded * itemsize % 2048 == 0 else padded
         input_kind, recurrent_kind = layout[0], layout[4]
-        separate = self.always_separate or input_kind in (1, 2) or recurrent_kind in (1, 2)
+        separate = self.always_separate or input_kind in (1, 2, 3) or recurrent_kind in (1, 2, 3)
         sequence = input_kind == 2 and not layout[1] & 4
-        keep_input = separate and ((self.x.is_floating_point() and self.weight_ih.shape[1] > 32) or sequence)
+        wide = self.x.is_floating_point() and self.weight_ih.shape[1] > 32
+        keep_input = separate and (wide or sequence or input_kind == 3)
         raw_state = (mask is not None or bfloat16) and (self.needs_previous_state or zoneout_h is not None)
         states = (steps + 1) * batch * stride * (2 if raw_state else 1)
         cells = (steps + 1) * batch * padded if self.has_cell else 0
-        return statistics, new(states + cells + steps * batch * self.gates * padded * (2 if keep_input else 1))
+        products = steps * batch * self.gates * padded * (2 if keep_input else 1)
+        slots = sum(n for n, kind in zip((*[self.ranges] * 3, 1), layout[::4], strict=True) if kind == 3)
+        return statistics, new(states + cells + products + 2 * slots * steps * batch)
 
     def gradients(self, states: int, need_x: bool, biases: int | None = None) -> tuple[Tensor, ...]:
         """Of x, ``states`` initial states, the weights, the biases and the sites."""

@@ -61,7 +61,7 @@ def _fake(
     site_tensors: list[Tensor], site_layout: list[int], eps: list[float], batch_sizes: Tensor | None,
     recurrent_mask: Tensor | None, zoneout_h: Tensor | None, bfloat16: bool, keep: bool,
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    shape = _library.Shape(x, weight_ih, weight_hh, GATES, always_separate=True, needs_previous_state=True)
+    shape = _library.Shape(x, weight_ih, weight_hh, GATES, ranges=2, always_separate=True, needs_previous_state=True)
     return (*shape.states(1), *shape.kept(site_layout, recurrent_mask, zoneout_h, bfloat16, keep))
 
 
