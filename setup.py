@@ -10,9 +10,14 @@ import platform
 import sys
 from pathlib import Path
 
+import setuptools
 from setuptools import Extension, setup
-from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+
+# pip looks up pyproject.toml's requirement only where it isolates the build
+if int(setuptools.__version__.partition(".")[0]) < 77:
+    sys.exit(f"bnrnn: building needs setuptools 77 or newer, not {setuptools.__version__} (pip install -U setuptools)")
+from setuptools.command.bdist_wheel import bdist_wheel
 
 SOURCES = Path("src/bnrnn/csrc")
 X86 = platform.machine().lower() in ("x86_64", "amd64")

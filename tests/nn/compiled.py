@@ -65,6 +65,26 @@ def export_after_loading(cell: str) -> None:
     assert not any("bnrnn" in str(node.target) for node in program.graph.nodes)
 
 
+def export_kernels(cell: str) -> None:
+    """The kernels are one operator in the graph, through a file too, with free batch size and number of steps."""
+    import io
+
+    torch.manual_seed(0)
+    layer = CLASSES[cell](3, 5, norm="recurrent", backend="cpu")
+    layer(torch.randn(6, 4, 3))
+    layer.eval()
+    free = {0: torch.export.Dim("steps", min=2, max=64), 1: torch.export.Dim("batch", min=2, max=64)}
+    buffer = io.BytesIO()
+    torch.export.save(torch.export.export(layer, (torch.randn(5, 4, 3),), dynamic_shapes=(free,)), buffer)
+    buffer.seek(0)
+    program = torch.export.load(buffer)
+    operators = [str(node.target) for node in program.graph.nodes if "bnrnn" in str(node.target)]
+    assert operators == [f"bnrnn.{cell.lower()}.default"], operators
+    for steps, batch in ((5, 4), (3, 7), (9, 2)):  # the last longer than the table of statistics
+        x = torch.randn(steps, batch, 3)
+        close(program.module()(x)[0], layer(x)[0])
+
+
 def compile_eval(cell: str) -> None:
     for norm in (None, "recurrent"):
         model, x = trained(cell, norm, backend="reference")
@@ -95,6 +115,26 @@ def compile_training(cell: str) -> None:
                 if name.endswith("count"):
                     assert c[0] == k + 1, name
         print(cell, norm, "compiled for training")
+
+
+def compile_kernels(cell: str) -> None:
+    """Training with the code generator and dynamic shapes: outputs, gradients and statistics."""
+    torch.manual_seed(0)
+    plain, other = (CLASSES[cell](3, 5, norm="recurrent", backend="cpu") for _ in range(2))
+    other.load_state_dict(plain.state_dict())
+    compiled = torch.compile(other, fullgraph=True, dynamic=True)
+    for steps, batch in ((6, 4), (6, 5), (4, 7)):
+        x = torch.randn(steps, batch, 3)
+        inputs = [x.clone().requires_grad_() for _ in range(2)]
+        for model, x in zip((plain, compiled), inputs, strict=True):
+            model.zero_grad()
+            model(x)[0].square().sum().backward()
+        for a, b in ((inputs[0], inputs[1]), *zip(plain.parameters(), other.parameters(), strict=True)):
+            assert a.grad is not None
+            assert b.grad is not None
+            close(b.grad, a.grad)
+        for a, b in zip(plain.buffers(), other.buffers(), strict=True):
+            close(b, a)
 
 
 def compile_inductor(cell: str) -> None:

@@ -9,7 +9,21 @@ from pathlib import Path
 
 import pytest
 
+from bnrnn.ops import _library
+
 SCRIPT = Path(__file__).with_name("compiled.py")
+
+
+def run(cell: str, functions: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), cell, *functions],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
@@ -21,12 +35,10 @@ SCRIPT = Path(__file__).with_name("compiled.py")
     ],
 )
 def test_numbers_are_those_of_the_layer(cell: str, functions: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), cell, *functions],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    run(cell, functions)
+
+
+@pytest.mark.skipif(not _library.OBJECT.exists(), reason="the package was installed without CPU kernels")
+@pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])
+def test_kernels_are_one_operator(cell: str) -> None:
+    run(cell, ["export_kernels", *(["compile_kernels"] if cell == "LSTM" else [])])

@@ -12,8 +12,8 @@
 #include <optional>
 #include <vector>
 
-#if defined(__linux__) && TORCH_FEATURE_VERSION < TORCH_VERSION_2_11_0
-// Torch has this from 2.11 on; in an older one it is null.
+// Torch has this from 2.11 on, whose headers first know the number of that version; in an older torch it is null.
+#if defined(__linux__) && (!defined(TORCH_VERSION_2_11_0) || TORCH_FEATURE_VERSION < TORCH_VERSION_2_11_0)
 extern "C" __attribute__((weak)) AOTITorchError torch_from_blob(
     void* data, std::int64_t ndim, const std::int64_t* sizes, const std::int64_t* strides, std::int64_t storage_offset,
     std::int32_t dtype, std::int32_t device_type, std::int32_t device_index, AtenTensorHandle* result,
@@ -117,14 +117,13 @@ inline torch::stable::Tensor allocate_pooled(const torch::stable::Tensor& like, 
         const Pool::Piece piece = Pool::instance().take(bytes);
         AtenTensorHandle handle = nullptr;
         std::int32_t dtype = 0;
-        STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
+        TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
         const auto give_back = [](void* data, void* held) {
             Pool::instance().give_back({data, static_cast<std::int64_t>(reinterpret_cast<std::intptr_t>(held))});
         };
-        STABLE_TORCH_ERROR_CODE_CHECK(torch_from_blob(piece.data, 1, &size, &stride, 0, dtype,
-                                                      aoti_torch_device_type_cpu(), -1, &handle,
-                                                      aoti_torch_layout_strided(), nullptr, 0, give_back,
-                                                      reinterpret_cast<void*>(static_cast<std::intptr_t>(piece.bytes))));
+        TORCH_ERROR_CODE_CHECK(torch_from_blob(piece.data, 1, &size, &stride, 0, dtype, aoti_torch_device_type_cpu(),
+                                               -1, &handle, aoti_torch_layout_strided(), nullptr, 0, give_back,
+                                               reinterpret_cast<void*>(static_cast<std::intptr_t>(piece.bytes))));
         return torch::stable::Tensor(handle);
     }
 #endif

@@ -97,7 +97,7 @@ class Normalization(nn.Module):
         if len(self.mean) == 1:
             rows = 1 if self.is_sequence else steps
             found = self.mean.expand(rows, -1), self.var.expand(rows, -1)
-        elif start + steps <= len(self.mean):
+        elif not torch.compiler.is_exporting() and start + steps <= len(self.mean):  # a graph would fix the choice
             found = self.mean[start : start + steps], self.var[start : start + steps]
         else:
             at = torch.arange(start, start + steps, device=self.mean.device).clamp(max=len(self.mean) - 1)

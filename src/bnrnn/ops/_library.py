@@ -30,7 +30,7 @@ def _load() -> str | None:
     if not OBJECT.exists():
         return (
             "the package was installed without CPU kernels (it needs a C++ compiler, and "
-            "pip install --no-build-isolation in an environment that has torch)"
+            "pip install --no-build-isolation in an environment that has torch; its option -v shows what failed)"
         )
     try:
         torch.ops.load_library(OBJECT)
