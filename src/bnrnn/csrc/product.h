@@ -32,7 +32,8 @@ struct Target {
 
 template <typename T, int NV, int MR>
 inline void tile(const T* a, const Operand<T>& op, std::int64_t inner, std::int64_t outer, const T* panel,
-                 std::int64_t panel_outer, const Target<T>& target, std::int64_t row, bool accumulate) {
+                 std::int64_t panel_outer, const char* ahead, const Target<T>& target, std::int64_t row,
+                 bool accumulate) {
     constexpr int L = Lanes<T>::count;
     Vec<T> sum[MR][NV];
     T* c = target.data + row * target.row_stride;
@@ -44,7 +45,8 @@ inline void tile(const T* a, const Operand<T>& op, std::int64_t inner, std::int6
     for (std::int64_t o = 0; o < outer; ++o, a += op.outer_stride, panel += panel_outer) {
         const T* ak = a;
         const T* bk = panel;
-        for (std::int64_t k = 0; k < inner; ++k, ak += op.stride, bk += NV * L) {
+        for (std::int64_t k = 0; k < inner; ++k, ak += op.stride, bk += NV * L, ahead += NV * BNRNN_VECTOR_BYTES) {
+            __builtin_prefetch(ahead, 0, 2);
             Vec<T> b[NV];
 #pragma GCC unroll 8
             for (int v = 0; v < NV; ++v) b[v] = load(bk + v * L);
@@ -64,10 +66,10 @@ inline void tile(const T* a, const Operand<T>& op, std::int64_t inner, std::int6
 
 template <typename T, int NV>
 inline void tile_rows(int rows, const T* a, const Operand<T>& op, std::int64_t inner, std::int64_t outer,
-                      const T* panel, std::int64_t panel_outer, const Target<T>& target, std::int64_t row,
-                      bool accumulate) {
+                      const T* panel, std::int64_t panel_outer, const char* ahead, const Target<T>& target,
+                      std::int64_t row, bool accumulate) {
 #define BNRNN_TILE(MR) \
-    tile<T, NV, MR>(a, op, inner, outer, panel, panel_outer, target, row, accumulate)
+    tile<T, NV, MR>(a, op, inner, outer, panel, panel_outer, ahead, target, row, accumulate)
     switch (rows) {
 #if BNRNN_VECTOR_REGISTERS == 32
         case 6: return BNRNN_TILE(6);
@@ -87,19 +89,19 @@ __attribute__((noinline)) void product(std::int64_t rows, const Operand<T>& op, 
                                        const Target<T>& target, bool accumulate) {
     constexpr std::int64_t width = NV * Lanes<T>::count;
     constexpr std::int64_t depth = 32768 / (width * static_cast<int>(sizeof(T)));
+    constexpr std::int64_t lines = (width * static_cast<int>(sizeof(T)) + 63) / 64;  // of cache, for each k
     if (rows == 0) return;
     const std::int64_t groups = row_groups(rows);
     const auto over_rows = [&](const T* a, std::int64_t inner, std::int64_t outer, const T* b) {
-        // What follows in the panel is brought near meanwhile.
+        // What follows in the panel is brought near meanwhile: each group of rows asks for one line for every k.
         const char* ahead = reinterpret_cast<const char*>(b + inner * outer * width);
-        const std::int64_t lines = inner * outer * width * static_cast<int>(sizeof(T)) / 64;
+        for (std::int64_t g = groups; g < lines; ++g)
+            for (std::int64_t k = 0; k < inner * outer; ++k) __builtin_prefetch(ahead + (k * lines + g) * 64, 0, 2);
         for (std::int64_t g = 0; g < groups; ++g) {
-            for (std::int64_t line = g * lines / groups; line < (g + 1) * lines / groups; ++line)
-                __builtin_prefetch(ahead + line * 64, 0, 2);
             const std::int64_t row = group_start(g, rows), next = group_start(g + 1, rows);
             tile_rows<T, NV>(static_cast<int>(next - row),
                              a + (op.group_stride ? g * op.group_stride : row * op.row_stride), op, inner, outer, b,
-                             op.inner * width, target, row, accumulate);
+                             op.inner * width, ahead + (g < lines ? g : 0) * 64, target, row, accumulate);
         }
         accumulate = true;
     };
