@@ -3,11 +3,12 @@
 //   BNRNN_VECTOR_BYTES      width of a vector
 //   BNRNN_VECTOR_REGISTERS  how many there are
 // All code sits in an unnamed namespace. Were it shared, the linker might keep one instruction set's copy of a
-// function for all; for the same reason nothing of the standard library's templates is used here.
+// function for all; for the same reason no code of the standard library's templates is used here.
 #include <sched.h>
 
 #include <cstdint>
 #include <new>
+#include <utility>
 
 #include "problem.h"
 

@@ -16,26 +16,31 @@
 template <typename T, int G>
 inline void pack_rows(const Plan<T, G>& m, const T* weight, std::int64_t depth, std::int64_t block, T* panel) {
     const int lanes = m.lanes(block);
-    for (std::int64_t k0 = 0; k0 < depth; k0 += 64) {
-        const std::int64_t k1 = least(k0 + 64, depth);
-        for (int q = 0; q < G; ++q)
-            for (int l = 0; l < m.L; ++l) {
-                const T* row = l < lanes ? weight + (q * m.p.units + block * m.L + l) * depth : nullptr;
-                for (std::int64_t k = k0; k < k1; ++k) panel[k * m.width + q * m.L + l] = row ? row[k] : T(0);
-            }
+    for (std::int64_t k = 0; k < depth; k += m.L) {
+        const int count = static_cast<int>(least(m.L, depth - k));
+        for (int q = 0; q < G; ++q) {
+            const T* from = weight + (q * m.p.units + block * m.L) * depth + k;
+            Vec<T> tile[m.L];
+            for (int l = 0; l < m.L; ++l) tile[l] = l < lanes ? load(from + l * depth, count) : Vec<T>{};
+            transpose<T>(tile);
+            for (int i = 0; i < count; ++i) store(panel + (k + i) * m.width + q * m.L, tile[i]);
+        }
     }
 }
 
 template <typename T, int G>
 inline void unpack_rows(const Plan<T, G>& m, const T* panel, std::int64_t depth, std::int64_t block, T* weight) {
     const int lanes = m.lanes(block);
-    for (std::int64_t k0 = 0; k0 < depth; k0 += 64) {
-        const std::int64_t k1 = least(k0 + 64, depth);
-        for (int q = 0; q < G; ++q)
-            for (int l = 0; l < lanes; ++l) {
-                T* row = weight + (q * m.p.units + block * m.L + l) * depth;
-                for (std::int64_t k = k0; k < k1; ++k) row[k] = panel[k * m.width + q * m.L + l];
-            }
+    for (std::int64_t k = 0; k < depth; k += m.L) {
+        const int count = static_cast<int>(least(m.L, depth - k));
+        for (int q = 0; q < G; ++q) {
+            T* to = weight + (q * m.p.units + block * m.L) * depth + k;
+            Vec<T> tile[m.L];
+            for (int i = 0; i < m.L; ++i)
+                tile[i] = i < count ? load(panel + (k + i) * m.width + q * m.L) : Vec<T>{};
+            transpose<T>(tile);
+            for (int l = 0; l < lanes; ++l) store(to + l * depth, tile[l], count);
+        }
     }
 }
 

@@ -44,6 +44,32 @@ inline void store(T* p, Vec<T> v, int lanes) {
     }
 }
 
+// Lane j of a for every j without bit S and lane j - S of b for the others; High: j + S of a, j of b.
+template <typename T, std::size_t S, bool High, std::size_t... J>
+__attribute__((always_inline)) inline Vec<T> interleave(Vec<T> a, Vec<T> b, std::index_sequence<J...>) {
+#if defined(__clang__) || __GNUC__ >= 12
+    constexpr std::size_t L = sizeof...(J);
+    return __builtin_shufflevector(a, b, static_cast<int>(J & S ? L + J - (High ? 0 : S) : J + (High ? S : 0))...);
+#else
+    return Vec<T>{(J & S ? b[J - (High ? 0 : S)] : a[J + (High ? S : 0)])...};
+#endif
+}
+
+template <typename T, std::size_t S = 1>
+__attribute__((always_inline)) inline void transpose(Vec<T>* rows) {
+    constexpr std::size_t L = Lanes<T>::count;
+    if constexpr (S < L) {
+#pragma GCC unroll 16
+        for (std::size_t i = 0; i < L; ++i) {
+            if (i & S) continue;
+            const Vec<T> a = rows[i], b = rows[i + S];
+            rows[i] = interleave<T, S, false>(a, b, std::make_index_sequence<L>());
+            rows[i + S] = interleave<T, S, true>(a, b, std::make_index_sequence<L>());
+        }
+        transpose<T, 2 * S>(rows);
+    }
+}
+
 inline float root(float v) { return __builtin_sqrtf(v); }
 inline double root(double v) { return __builtin_sqrt(v); }
 

@@ -469,15 +469,17 @@ class RecurrentLayer(nn.Module):
             raise ValueError(f"input: integers must be in [0, {self.input_size}), got {low} to {high}")
 
     def _check_rows(self, x: Tensor, valid: Valid | None) -> None:
-        for module in self.modules():
-            if not isinstance(module, Normalization) or not module.takes_batch_statistics:
+        suffixes = [suffix for layer in range(self.num_layers) for suffix in self._suffixes(layer)]
+        for normalization in [n for suffix in suffixes for n in self._normalizations(suffix).values()]:
+            if not normalization.takes_batch_statistics:
                 continue
             rows = x.shape[1]
-            if module.is_sequence:
+            if normalization.is_sequence:
                 rows = x.shape[0] * rows if valid is None else int(valid.batch_sizes.sum())
-            if rows < sites_min_rows(module):
+            least = sites_min_rows(normalization)
+            if rows < least:
                 raise ValueError(
-                    f"input: expected more than {sites_min_rows(module) - 1} rows to take batch statistics of, got "
+                    f"input: expected more than {least - 1} rows to take batch statistics of, got "
                     f"{rows} in shape (T, B) = {tuple(x.shape[:2])}; use eval() or a larger batch"
                 )
 

@@ -86,7 +86,7 @@ def unsupported(
         return f"tensors of different dtypes {sorted(map(str, found))}"
     parts = [t for site in sites if site is not None for t in (site.gamma, site.beta, site.mean, site.var)]
     for t in (x, *tensors, *constants, *parts):
-        if t is not None and t.device.type != "cpu":
+        if t is not None and not t.is_cpu:
             return f"a tensor on {t.device}"
     if any(t is not None and t.dtype not in allowed for t in parts):
         return "normalization parameters or statistics of another dtype than the weights"
