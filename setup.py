@@ -6,6 +6,7 @@ built in the environment that runs this file: pip install --no-build-isolation.
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import sys
 from pathlib import Path
@@ -21,6 +22,8 @@ from setuptools.command.bdist_wheel import bdist_wheel
 
 SOURCES = Path("src/bnrnn/csrc")
 X86 = platform.machine().lower() in ("x86_64", "amd64")
+# The shared object carries this, and an editable install compares it with the sources at hand.
+DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.[ch]*")))).hexdigest()
 COMMON_FLAGS = ["-O3", "-std=c++17", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-g0"]
 ISA_FLAGS = {
     "isa_baseline.cpp": [],
@@ -87,6 +90,7 @@ setup(
             depends=[str(path) for path in sorted(SOURCES.glob("*.h"))],
             define_macros=[
                 ("TORCH_TARGET_VERSION", "0x020a000000000000"),
+                ("BNRNN_SOURCES", f'"{DIGEST}"'),
                 *([("BNRNN_X86", None)] if X86 else []),
             ],
             extra_compile_args=COMMON_FLAGS,

@@ -320,3 +320,12 @@ def test_a_broken_object_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Any
     broken.write_bytes(b"not an object")
     load_again(monkeypatch, broken)
     assert "could not be loaded" in str(_library.facts()["reason"])
+
+
+def test_an_object_of_other_sources_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    (tmp_path / "csrc").mkdir()
+    (tmp_path / "csrc" / "library.cpp").write_text("// later than the object\n")
+    (tmp_path / "_kernels.so").touch()
+    monkeypatch.setattr(torch.ops, "load_library", lambda path: None)
+    load_again(monkeypatch, tmp_path / "_kernels.so")
+    assert "built from other sources" in str(_library.facts()["reason"])

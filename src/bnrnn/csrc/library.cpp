@@ -402,6 +402,9 @@ std::string instruction_sets() {
     return names;
 }
 
+// The digest of the sources that this was built from.
+std::string sources() { return BNRNN_SOURCES; }
+
 // For tests: the kernels of another instruction set than the best.
 void use_instruction_set(std::string name) {
     for (const Kernels* k : available_kernels())
@@ -439,6 +442,7 @@ STABLE_TORCH_LIBRARY(bnrnn, m) {
     m.def("vector_bytes() -> int");
     m.def("instruction_set() -> str");
     m.def("instruction_sets() -> str");
+    m.def("sources() -> str");
     m.def("use_instruction_set(str name) -> ()");
 }
 
@@ -456,6 +460,7 @@ STABLE_TORCH_LIBRARY_IMPL(bnrnn, CompositeExplicitAutograd, m) {
     m.impl("vector_bytes", TORCH_BOX(&vector_bytes));
     m.impl("instruction_set", TORCH_BOX(&instruction_set));
     m.impl("instruction_sets", TORCH_BOX(&instruction_sets));
+    m.impl("sources", TORCH_BOX(&sources));
     m.impl("use_instruction_set", TORCH_BOX(&use_instruction_set));
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -36,6 +37,12 @@ def _load() -> str | None:
         torch.ops.load_library(OBJECT)
     except OSError as error:
         return f"the CPU kernels could not be loaded: {error}"
+    sources = OBJECT.parent / "csrc"
+    if sources.is_dir():  # an editable install; a wheel has none
+        digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(sources.glob("*.[ch]*")))).hexdigest()
+        built_from = getattr(torch.ops.bnrnn, "sources", None)
+        if built_from is None or built_from() != digest:
+            return "the CPU kernels were built from other sources than these: install the package again"
     for register in _registrations:
         register()
     return None
