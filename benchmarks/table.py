@@ -98,7 +98,7 @@ def facts(about: Mapping[str, Any]) -> str:
 
 def tables(results: Results) -> str:
     """All that was measured, but for sweeps of GRU and RNN and their tasks with huge pages, which times.csv has."""
-    rows = results.rows()
+    rows = list(results.rows())
     settings = sorted({(row["threads"], row["huge_pages"]) for row in rows}, key=lambda s: (-int(s[0]), s[1]))
     if not rows:
         return "Nothing was measured yet.\n"
@@ -137,6 +137,7 @@ def tables(results: Results) -> str:
                 if mode == "train" or suite == "batch":
                     columns.append((f"us a step, {text}", has("LSTM cpu", mode, setting), step_microseconds))
         fixed = next((shape({**row, suite: "..."}) for row in rows if row["suite"] == suite), "")
+        rows.sort(key=lambda row, s=suite: int(row[s]) if row["suite"] == s else 0)
         add(f"BN-LSTM and `nn.LSTM` at {fixed}:", suite, label, lambda row, s=suite: row[s], columns)
     stream: list[Column] = []
     for setting in settings:
