@@ -204,6 +204,11 @@ _MEDIUM = replace(_SMALL, size="medium", units=650, dropout=0.5, init=0.05, step
 _LARGE = replace(_SMALL, size="large", units=1500, dropout=0.65, init=0.04, steps=35, clip=10.0)
 
 
+def _label(config: WordConfig) -> str:
+    schedule = "" if config.schedule == "text" else f"-{config.schedule}"
+    return f"{config.cell}-{config.norm}{schedule}-seed{config.seed}"
+
+
 def _experiment(name: str, config: WordConfig, cost: str) -> Experiment:
     return Experiment(
         name=f"ptb-word-{name}",
@@ -214,6 +219,7 @@ def _experiment(name: str, config: WordConfig, cost: str) -> Experiment:
         cost=cost,
         config=config,
         build=lambda config: WordTask(config, ptb.words()),
+        label=_label,
     )
 
 

@@ -203,8 +203,18 @@ def curve_figure(runs: Sequence[Run]) -> bytes:
         if norm in norms:
             curves.append(Curve(curve.name, norm, curve.updates, curve.values, paper=True))
     axis = paper.axis if paper else f"validation {metric}"
-    limits = (0.0, 1.0) if metric == "accuracy" else None
+    limits = (0.0, 1.0) if metric == "accuracy" else _trained_range(curves)
     return png(learning_curves(curves, f"{experiment}: validation, batch statistics", axis, limits))
+
+
+def _trained_range(curves: Iterable[Curve]) -> tuple[float, float] | None:
+    """What trained models reach: an untrained one's perplexity would press all curves to the floor."""
+    values = [y for curve in curves if not curve.paper
+              for x, y in zip(curve.updates, curve.values, strict=True) if x > 0]  # fmt: skip
+    if not values:
+        return None
+    margin = 0.08 * (max(values) - min(values)) or 0.08 * abs(max(values))
+    return min(values) - margin, max(values) + margin
 
 
 def loss_figure(runs: Sequence[Run]) -> bytes:
