@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bnrnn.figures.paper import paper_experiment, paper_lengths
-from bnrnn.report.page import compare, write_report
+from bnrnn.report.page import compare, summary_table, write_report
 from bnrnn.report.runs import read_run
 
 
@@ -57,6 +57,18 @@ def test_training_perplexity_is_the_mean_over_the_selected_epoch(tmp_path: Path)
     found = {(row.split, row.metric, row.latest): (row.ours, row.paper) for row in compare(run)}
     assert found["train", "batch_perplexity", False] == (90.0, 78.5)
     assert found["valid", "batch_perplexity", False] == (121.0, 119.2)
+
+
+def test_the_overview_has_the_selected_model_where_the_paper_has_no_curve(tmp_path: Path) -> None:
+    rows = [evaluated(20, batch_perplexity=121.0), evaluated(40, batch_perplexity=130.0)]
+    evaluation = {"valid": {"batch": {"batch_perplexity": 121.0}}}
+    whole = read_run(write_run(tmp_path / "a", "ptb-word-small", rows, evaluation))
+    part = read_run(write_run(tmp_path / "b", "ptb-word-small", rows, evaluation))
+    assert part.result is not None
+    part.result["status"] = "partial"
+    head, found = summary_table([whole, part])
+    shown = [[row[head.index(name)] for name in ("validation", "paper there", "difference")] for row in found]
+    assert shown == [["121.0", "119.2", "+1.8000"], ["130.0", "", ""]]
 
 
 def test_a_run_of_characters_has_no_training_perplexity(tmp_path: Path) -> None:

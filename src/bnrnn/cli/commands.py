@@ -219,7 +219,8 @@ def _print_summary(runs: Sequence[Any]) -> None:
     table = Table(
         box=None,
         pad_edge=False,
-        caption="validation: batch statistics, at our last update; test: population statistics, selected model",
+        caption="validation: batch statistics, at our last update (words: the selected model's); "
+        "test: population statistics, selected model",
         caption_justify="left",
     )
     table.add_column("run", no_wrap=True)

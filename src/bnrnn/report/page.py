@@ -122,7 +122,10 @@ def compare(run: Run) -> list[Comparison]:
 
 
 def summary_table(runs: Iterable[Run]) -> tuple[list[str], Rows]:
-    """Head and rows of the overview, one row a run: validation at our last update beside the paper's, and the test."""
+    """Head and rows of the overview, one row a run: validation and test beside the paper's.
+
+    Validation is at our last update; of a complete run where the paper has a number and no curve, the selected model's.
+    """
     head = [
         "run",
         "metric",
@@ -138,6 +141,9 @@ def summary_table(runs: Iterable[Run]) -> tuple[list[str], Rows]:
     for run in runs:
         found = compare(run)
         latest = next((row for row in found if row.latest), None)
+        if latest is not None and latest.paper is None and run.complete:
+            final = [row for row in found if row.split == "valid" and not row.latest and row.paper is not None]
+            latest = final[0] if final else latest
         tests = {row.statistics: row for row in found if row.split == "test"}
         batch, population = tests.get("batch"), tests.get("population")
         rows.append(
