@@ -40,7 +40,9 @@ records: $(VENV)/.ready-demo
 	for run in $(RUNS); do \
 	  mkdir -p records/$$(basename $$run) || exit; \
 	  cp $$run/config.json $$run/environment.json $$run/metrics.jsonl records/$$(basename $$run) || exit; \
-	  if [ -f $$run/result.json ]; then cp $$run/result.json records/$$(basename $$run); fi; \
+	  for file in result.json lengths.json; do \
+	    if [ -f $$run/$$file ]; then cp $$run/$$file records/$$(basename $$run) || exit; fi; \
+	  done; \
 	done
 	$(BIN)/bnrnn report --out records/report $(sort $(dir $(wildcard records/*/config.json)) $(RUNS:runs/%=records/%/))
 
