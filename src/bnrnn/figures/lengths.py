@@ -21,12 +21,13 @@ def lengths_figure(records: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure:
     """
     figure = Figure(figsize=(7.0, 4.0), layout="constrained")
     axes = figure.add_subplot()
-    for name, record in records:
+    for run, record in records:
+        name = f"{run}, {record['update']:,} updates"
         for kind, values in record["bpc"].items():
             axes.plot(
                 record["lengths"],
                 values,
-                label=f"{name}, {kind} statistics" if len(record["bpc"]) > 1 else name,
+                label=f"{name}, {kind}" if len(record["bpc"]) > 1 else name,
                 color=COLOURS.get(record["norm"], "#555753"),
                 marker=_MARKERS[kind],
                 markersize=4,
