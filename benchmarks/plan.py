@@ -50,7 +50,7 @@ class Measurement:
             return 2 * start + 2
         if self.mode == "stream":
             return start + 1 + budget * self.share
-        shape, gates = self.shape, {"GRU cpu": 4, "RNN cpu": 1}.get(self.subject, 4)
+        shape, gates = self.shape, {"GRU cpu": 3, "RNN cpu": 1}.get(self.subject, 4)
         products = 2 * shape.steps * shape.batch * gates * shape.units * (shape.inputs + shape.units)
         pair = (3 if self.mode == "train" else 1) * (2 * products / (1.5e11 * self.threads) + 3e-5 * shape.steps)
         if self.subject in SLOW:
