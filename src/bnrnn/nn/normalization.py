@@ -89,21 +89,23 @@ class Normalization(nn.Module):
         return Site(spec.statistics, self.gamma, self.beta, spec.eps, spec.min_rows, mean, var)
 
     def _population(self, start: int, steps: int) -> tuple[Tensor, Tensor]:
-        if len(self.count) == 0 or not (torch.compiler.is_compiling() or bool(self.count.any())):
+        mean, var, count = self.mean, self.var, self.count
+        rows = count.shape[0]
+        if rows == 0 or not (torch.compiler.is_compiling() or count.any()):
             raise RuntimeError(
                 "this layer is in eval() and its population statistics were never set: train it first, call "
                 "bnrnn.estimate_population_statistics(model, batches), or evaluate under bnrnn.batch_statistics(model)"
             )
-        if len(self.mean) == 1:
-            rows = 1 if self.is_sequence else steps
-            found = self.mean.expand(rows, -1), self.var.expand(rows, -1)
-        elif not torch.compiler.is_exporting() and start + steps <= len(self.mean):  # a graph would fix the choice
-            found = self.mean[start : start + steps], self.var[start : start + steps]
+        if rows == 1:
+            if not self.is_sequence:
+                mean, var = mean.expand(steps, -1), var.expand(steps, -1)
+        elif not torch.compiler.is_exporting() and start + steps <= rows:  # a graph would fix the choice
+            mean, var = mean[start : start + steps], var[start : start + steps]
         else:
-            at = torch.arange(start, start + steps, device=self.mean.device).clamp(max=len(self.mean) - 1)
-            return self.mean[at], self.var[at]
+            at = torch.arange(start, start + steps, device=mean.device).clamp(max=rows - 1)
+            return mean[at], var[at]
         # A graph keeps what it was given, and a later update changes the table in place.
-        return (found[0].clone(), found[1].clone()) if torch.is_grad_enabled() else found
+        return (mean.clone(), var.clone()) if torch.is_grad_enabled() else (mean, var)
 
     @property
     def is_sequence(self) -> bool:
@@ -119,26 +121,27 @@ class Normalization(nn.Module):
         if not isinstance(spec, BatchNorm) or self.override == "batch":
             return
         start = 0 if self.is_sequence else start
-        end = start + len(mean)
+        end = start + mean.shape[0]
         if spec.max_steps is not None:
             end = min(end, spec.max_steps)
         if end <= start:
             return
-        self._resize(max(end, len(self.count)))
-        count = self.count[start:end]
-        weight = 1 / (count + 1).to(mean.dtype)
-        if spec.momentum is not None and self.override is None:
-            weight = weight.clamp(min=spec.momentum)
-        weight = weight.to(self.mean.dtype).unsqueeze(1)
-        for table, batch in ((self.mean, mean), (self.var, var)):
-            table[start:end].lerp_(batch[: end - start].to(table), weight)
+        self._resize(end)
+        rows = slice(start, end)
+        table, count = (self.mean[rows], self.var[rows]), self.count[rows]
         count += 1
-        if start > 0 or end < len(self.count):  # a batch over all rows leaves none empty
+        weight = count.to(table[0].dtype).reciprocal_()
+        if spec.momentum is not None and self.override is None:
+            weight.clamp_(min=spec.momentum)
+        weight.unsqueeze_(1)
+        for average, batch in zip(table, (mean, var), strict=True):
+            average.lerp_(batch[: end - start].to(average.dtype), weight)
+        if end - start < self.count.shape[0]:  # a batch over all rows leaves none empty
             self._fill()
 
     def _resize(self, rows: int) -> None:
         """Lengthen the table by empty rows."""
-        missing = rows - len(self.count)
+        missing = rows - self.count.shape[0]
         if missing > 0:
             self.mean = torch.cat((self.mean, self.mean.new_zeros(missing, self.size)))
             self.var = torch.cat((self.var, self.var.new_ones(missing, self.size)))

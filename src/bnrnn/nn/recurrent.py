@@ -402,10 +402,10 @@ class RecurrentLayer(nn.Module):
                 x = F.dropout(x, self.dropout, self.training)
         for normalizations, statistics in updates:
             for name, (mean, var) in statistics.items():
-                own = len(mean)
-                if batch_sizes is not None and own > 1:
+                if batch_sizes is not None and len(mean) > 1:
                     own = int((batch_sizes >= sites_min_rows(normalizations[name])).sum())
-                normalizations[name].update(start_step, mean[:own], var[:own])
+                    mean, var = mean[:own], var[:own]
+                normalizations[name].update(start_step, mean, var)
         return x, tuple(torch.stack(s) for s in zip(*finals, strict=True))
 
     def _masks(self, x: Tensor) -> tuple[Tensor | None, tuple[Tensor | None, ...]]:

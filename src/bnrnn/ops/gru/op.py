@@ -100,7 +100,6 @@ def _backward(ctx: Any, grad_output: Tensor | None, grad_h_n: Tensor | None, *_:
         None if bias is None else grad_outer,
         None if bias_hn is None else grad_hn,
         _library.site_gradients(grad_sites, ctx.layout, GATES, units),
-        *[None] * 7,
     )
 
 

@@ -106,7 +106,6 @@ def _backward(ctx: Any, grad_output: Tensor | None, grad_h_n: Tensor | None, gra
         grad_hh,
         None if bias is None else grad_bias,
         sites,
-        *[None] * 8,
     )
 
 

@@ -99,7 +99,6 @@ def _backward(ctx: Any, grad_output: Tensor | None, grad_h_n: Tensor | None, *_:
         None if bias is None else grad_bias,
         None,
         _library.site_gradients(grad_sites, ctx.layout, GATES, weight_hh.shape[1]),
-        *[None] * 7,
     )
 
 
