@@ -218,6 +218,10 @@ def step(
     return new_h, new_c
 
 
+def no_average(*_: Any) -> None:
+    raise RuntimeError("averages are library.cpp's work, which is not emulated")
+
+
 def use_instruction_set(name: str) -> None:
     if name != "baseline":
         raise RuntimeError(f"instruction set {name} is not available; available are baseline")
@@ -238,6 +242,12 @@ def load() -> None:
         "float zoneout_h, float zoneout_c) -> (Tensor, Tensor)"
     )
     library.impl("step", step, "CPU")
+    answer(
+        "average_",
+        "(Tensor(a!) mean, Tensor(b!) var, Tensor(c!) count, Tensor batch_mean, Tensor batch_var, int start, "
+        "float momentum) -> ()",
+        no_average,
+    )
     answer("vector_bytes", "() -> int", lambda: 16)
     answer("instruction_set", "() -> str", lambda: "baseline")
     answer("instruction_sets", "() -> str", lambda: "baseline")

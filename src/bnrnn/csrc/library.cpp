@@ -1,4 +1,4 @@
-// The operators: tensors in, tensors out. Nothing is changed in place.
+// The operators: tensors in, tensors out. Nothing is changed in place but the averages of statistics.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -382,6 +382,41 @@ std::tuple<Tensor, Tensor> step(std::int64_t net, Tensor x, Tensor h, OptionalTe
                : step_as<float>(which, x, h, c, weight_ih, weight_hh, table, row, zoneout_h, zoneout_c);
 }
 
+// Rows of a table from `start` on move towards those of a batch, as far as torch.lerp would take them.
+template <typename T>
+void average_as(Tensor& mean, Tensor& var, Tensor& count, const Tensor& batch_mean, const Tensor& batch_var,
+                std::int64_t start, double momentum) {
+    Arguments args;
+    const std::int64_t rows = batch_mean.size(0), size = batch_mean.size(1);
+    auto* counts = static_cast<std::int64_t*>(count.mutable_data_ptr()) + start;
+    T* const tables[2] = {static_cast<T*>(mean.mutable_data_ptr()) + start * size,
+                          static_cast<T*>(var.mutable_data_ptr()) + start * size};
+    const T* const batches[2] = {args.data<T>(batch_mean), args.data<T>(batch_var)};
+    constexpr std::int64_t grain = 1 << 14;  // elements
+    torch::stable::parallel_for(0, rows, (grain + size - 1) / size, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t r = begin; r < end; ++r) {
+            const T least = static_cast<T>(momentum), equal = T(1) / static_cast<T>(++counts[r]);
+            const T weight = equal < least ? least : equal;
+            for (int i = 0; i < 2; ++i) {
+                T* to = tables[i] + r * size;
+                const T* from = batches[i] + r * size;
+                if (weight < T(0.5))
+                    for (std::int64_t k = 0; k < size; ++k) to[k] += weight * (from[k] - to[k]);
+                else
+                    for (std::int64_t k = 0; k < size; ++k) to[k] = from[k] - (from[k] - to[k]) * (1 - weight);
+            }
+        }
+    });
+}
+
+void average(Tensor mean, Tensor var, Tensor count, Tensor batch_mean, Tensor batch_var, std::int64_t start,
+             double momentum) {
+    if (mean.scalar_type() == ScalarType::Double)
+        average_as<double>(mean, var, count, batch_mean, batch_var, start, momentum);
+    else
+        average_as<float>(mean, var, count, batch_mean, batch_var, start, momentum);
+}
+
 std::int64_t vector_bytes() { return kernels().vector_bytes; }
 
 std::vector<const Kernels*> available_kernels() {
@@ -439,6 +474,8 @@ STABLE_TORCH_LIBRARY(bnrnn, m) {
           "bool relu, " SITES "Tensor? zoneout_h, bool bfloat16, bool need_x) -> " GRADIENTS);
     m.def("step(int net, Tensor x, Tensor h, Tensor? c, Tensor weight_ih, Tensor weight_hh, Tensor table, int row, "
           "float zoneout_h, float zoneout_c) -> (Tensor new_h, Tensor new_c)");
+    m.def("average_(Tensor(a!) mean, Tensor(b!) var, Tensor(c!) count, Tensor batch_mean, Tensor batch_var, int start, "
+          "float momentum) -> ()");
     m.def("vector_bytes() -> int");
     m.def("instruction_set() -> str");
     m.def("instruction_sets() -> str");
@@ -454,6 +491,7 @@ STABLE_TORCH_LIBRARY_IMPL(bnrnn, CPU, m) {
     m.impl("rnn", TORCH_BOX(&rnn));
     m.impl("rnn_backward", TORCH_BOX(&rnn_backward));
     m.impl("step", TORCH_BOX(&step));
+    m.impl("average_", TORCH_BOX(&average));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(bnrnn, CompositeExplicitAutograd, m) {

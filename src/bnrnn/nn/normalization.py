@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bnrnn._shapes import Float
 from bnrnn.nn.norm import BatchNorm, LayerNorm, Shift, SiteNorm
-from bnrnn.ops import Site
+from bnrnn.ops import Site, average_
 
 Override = Literal["batch", "estimate"]
 
@@ -111,12 +111,8 @@ class Normalization(nn.Module):
     def is_sequence(self) -> bool:
         return isinstance(self.spec, BatchNorm) and self.spec.statistics == "sequence"
 
-    @torch.no_grad()
     def update(self, start: int, mean: Float[Tensor, "T n"], var: Float[Tensor, "T n"]) -> None:
-        """Take a batch's statistics of the steps from ``start`` on into the averages.
-
-        A row's average is the plain mean of its batches while these are fewer than ``1 / momentum``, then exponential.
-        """
+        """Take a batch's statistics of the steps from ``start`` on into the averages: :func:`bnrnn.ops.average_`."""
         spec = self.spec
         if not isinstance(spec, BatchNorm) or self.override == "batch":
             return
@@ -127,16 +123,10 @@ class Normalization(nn.Module):
         if end <= start:
             return
         self._resize(end)
-        rows = slice(start, end)
-        table, count = (self.mean[rows], self.var[rows]), self.count[rows]
-        count += 1
-        weight = count.to(table[0].dtype).reciprocal_()
-        if spec.momentum is not None and self.override is None:
-            weight.clamp_(min=spec.momentum)
-        weight.unsqueeze_(1)
-        for average, batch in zip(table, (mean, var), strict=True):
-            average.lerp_(batch[: end - start].to(average.dtype), weight)
-        if end - start < self.count.shape[0]:  # a batch over all rows leaves none empty
+        momentum = 0.0 if spec.momentum is None or self.override is not None else spec.momentum
+        rows = end - start
+        average_(self.mean, self.var, self.count, mean[:rows], var[:rows], start, momentum)
+        if rows < self.count.shape[0]:  # a batch over all rows leaves none empty
             self._fill()
 
     def _resize(self, rows: int) -> None:

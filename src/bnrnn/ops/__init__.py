@@ -3,12 +3,13 @@
 from typing import Any
 
 from bnrnn.ops import _library
+from bnrnn.ops.average import average_
 from bnrnn.ops.gru import gru
 from bnrnn.ops.lstm import lstm
 from bnrnn.ops.rnn import rnn
 from bnrnn.ops.sites import Site, Sites
 
-__all__ = ["Site", "Sites", "backends", "gru", "lstm", "rnn"]
+__all__ = ["Site", "Sites", "average_", "backends", "gru", "lstm", "rnn"]
 
 
 def backends() -> dict[str, dict[str, Any]]:

@@ -150,16 +150,11 @@ def statistics_size(layout: list[int], gates: int, steps: int, units: int) -> in
 
 def read_statistics(flat: Tensor, layout: list[int], gates: int, steps: int, units: int) -> Statistics:
     """The flat result of an operator as site name to (mean, var)."""
-    taken: Statistics = {}
-    start = 0
-    for name, shape in zip(Sites._fields, statistics_shapes(layout, gates, steps, units), strict=True):
-        if shape is None:
-            continue
-        size = shape[0] * shape[1]
-        mean, var = flat[start : start + 2 * size].view(2, *shape).unbind(0)
-        taken[name] = (mean, var)
-        start += 2 * size
-    return taken
+    shapes = {k: v for k, v in zip(Sites._fields, statistics_shapes(layout, gates, steps, units), strict=True) if v}
+    if not shapes:
+        return {}
+    parts = iter(flat.split([rows * n for rows, n in shapes.values() for _ in range(2)]))
+    return {name: (next(parts).view(shape), next(parts).view(shape)) for name, shape in shapes.items()}
 
 
 def site_gradients(flat: Tensor, layout: list[int], gates: int, units: int) -> list[Tensor | None]:
