@@ -19,9 +19,26 @@ struct Operand {
     std::int64_t inner, outer = 1, outer_stride = 0, group_stride = 0;
 };
 
-// Rows are worked on in groups of nearly equal size.
-inline std::int64_t row_groups(std::int64_t rows) { return (rows + max_rows - 1) / max_rows; }
-inline std::int64_t group_start(std::int64_t group, std::int64_t rows) { return group * rows / row_groups(rows); }
+// The fewest parts of at most `most` that something can be cut into, and where one starts: they are nearly equal.
+inline std::int64_t parts(std::int64_t count, std::int64_t most) { return (count + most - 1) / most; }
+inline std::int64_t part_start(std::int64_t part, std::int64_t count, std::int64_t most) {
+    return part * count / parts(count, most);
+}
+
+inline std::int64_t row_groups(std::int64_t rows) { return parts(rows, max_rows); }
+inline std::int64_t group_start(std::int64_t group, std::int64_t rows) { return part_start(group, rows, max_rows); }
+
+constexpr int max_vectors = 4;  // of columns in a panel
+
+// A range of vectors as panels: body(first vector, vectors).
+template <typename Body>
+inline void over_panels(std::int64_t begin, std::int64_t end, const Body& body) {
+    const std::int64_t count = end - begin;
+    for (std::int64_t i = 0; i < parts(count, max_vectors); ++i) {
+        const std::int64_t first = part_start(i, count, max_vectors);
+        body(begin + first, static_cast<int>(part_start(i + 1, count, max_vectors) - first));
+    }
+}
 
 // Vector v of a row lies at data[row * row_stride + v * vector_stride].
 template <typename T>
@@ -95,8 +112,6 @@ __attribute__((noinline)) void product(std::int64_t rows, const Operand<T>& op, 
     const auto over_rows = [&](const T* a, std::int64_t inner, std::int64_t outer, const T* b) {
         // What follows in the panel is brought near meanwhile: each group of rows asks for one line for every k.
         const char* ahead = reinterpret_cast<const char*>(b + inner * outer * width);
-        for (std::int64_t g = groups; g < lines; ++g)
-            for (std::int64_t k = 0; k < inner * outer; ++k) __builtin_prefetch(ahead + (k * lines + g) * 64, 0, 2);
         for (std::int64_t g = 0; g < groups; ++g) {
             const std::int64_t row = group_start(g, rows), next = group_start(g + 1, rows);
             tile_rows<T, NV>(static_cast<int>(next - row),

@@ -247,7 +247,7 @@ struct Backward {
     std::int64_t input_ring;
     T *sum_h, *sum_x, *sum_sites, *sum_bias, *work;
     T *packed_h = nullptr, *packed_x = nullptr;
-    int x_vectors, x_groups;
+    std::int64_t x_vectors, x_groups;
     bool started = false;  // whether the sums of the weights' gradients hold anything yet
 
     static constexpr int site_width = 3 * G + 2;  // gamma of the three sums, gamma and beta of the cell
@@ -263,8 +263,8 @@ struct Backward {
         const std::int64_t block_rows = m.blocks * p.batch;
         columns_h = scratch.take<T>(m.blocks * m.width * m.blocks * L);
         if (m.separate && !m.keep_input) panel_x = scratch.take<T>(m.blocks * p.inputs * m.width);
-        x_vectors = static_cast<int>((p.inputs + L - 1) / L);
-        x_groups = (x_vectors + 3) / 4;
+        x_vectors = parts(p.inputs, L);
+        x_groups = parts(x_vectors, max_vectors);
         if (p.grad_x) columns_x = scratch.take<T>(m.blocks * m.width * x_vectors * L);
         grad_h = scratch.take<T>(block_rows * L);
         if (C::has_cell) grad_c = scratch.take<T>(block_rows * L);
@@ -339,12 +339,11 @@ struct Backward {
 
     void state_product(std::int64_t t, std::int64_t n, std::int64_t begin, std::int64_t end) const {
         const Operand<T> a{grads_recurrent(0, t), m.width, 1, m.width, m.blocks, m.chunk * p.batch * m.width};
-        for (std::int64_t block = begin; block < end; block += 4) {
-            const int vectors = static_cast<int>(least(4, end - block));
+        over_panels(begin, end, [&](std::int64_t block, int vectors) {
             const T* panel = columns_h + block * L * m.blocks * m.width;
             T* target = (p.mask ? through_mask : grad_h) + block * p.batch * L;
             product<T>(vectors, n, a, panel, {target, L, p.batch * L}, !p.mask && adds_to_state());
-        }
+        });
         if (!p.mask) return;
         for (std::int64_t block = begin; block < end; ++block)
             for (std::int64_t r = 0; r < n; ++r) {
@@ -414,12 +413,16 @@ struct Backward {
             }
     }
 
+    std::int64_t x_group(std::int64_t group) const { return part_start(group, x_vectors, max_vectors); }
+    int x_group_size(std::int64_t group) const { return static_cast<int>(x_group(group + 1) - x_group(group)); }
+
     // Gradient of x for steps [t, end): (group of columns, step) pairs are shared out evenly.
     void input_gradient(std::int64_t t, std::int64_t end, int worker, int workers) const {
         const std::int64_t count = end - t, tasks = count * x_groups;
         for (std::int64_t task = tasks * worker / workers; task < tasks * (worker + 1) / workers; ++task) {
-            const std::int64_t group = task / count, s = t + task % count, n = m.rows(s), column = group * 4 * L;
-            const int vectors = static_cast<int>(least(4, x_vectors - group * 4));
+            const std::int64_t group = task / count, s = t + task % count, n = m.rows(s);
+            const std::int64_t column = x_group(group) * L;
+            const int vectors = x_group_size(group);
             const Operand<T> a{grads_input(0, s), m.width, 1, m.width, m.blocks, input_ring * p.batch * m.width};
             const T* panel = columns_x + column * m.blocks * m.width;
             T* out = p.grad_x + s * p.batch * p.inputs + column;
@@ -428,15 +431,16 @@ struct Backward {
                 product<T>(vectors, n, a, panel, {out, p.inputs, L}, false);
             } else {
                 constexpr std::int64_t some = 4 * max_rows;
-                T tail[some * 4 * L];
+                T tail[some * max_vectors * L];
                 for (std::int64_t from = 0; from < n; from += some) {
                     const std::int64_t count = least(some, n - from);
                     Operand<T> rows = a;
                     rows.data += from * m.width;
                     product<T>(vectors, count, rows, panel, {tail, vectors * L, L}, false);
                     for (std::int64_t r = 0; r < count; ++r)
-                        for (std::int64_t c = 0; c < columns; ++c)
-                            out[(from + r) * p.inputs + c] = tail[r * vectors * L + c];
+                        for (std::int64_t c = 0; c < columns; c += L)
+                            store(out + (from + r) * p.inputs + c, load(tail + r * vectors * L + c),
+                                  static_cast<int>(least(L, columns - c)));
                 }
             }
             for (std::int64_t r = n; r < p.batch; ++r)
@@ -507,14 +511,13 @@ struct Backward {
         rows.begin = begin, rows.end = end, rows.barrier = &barrier;
         work_at(begin);
         for (std::int64_t block = begin; block < end; ++block) start(block);
-        for (std::int64_t block = begin; block < end; block += 4)
-            pack_columns<T, G>(m, p.weight_hh, p.units, block * L, static_cast<int>(least(4, end - block)),
-                               columns_h + block * L * m.blocks * m.width);
+        over_panels(begin, end, [&](std::int64_t block, int vectors) {
+            pack_columns<T, G>(m, p.weight_hh, p.units, block * L, vectors, columns_h + block * L * m.blocks * m.width);
+        });
         if (p.grad_x)
             for (std::int64_t group = x_groups * worker / workers; group < x_groups * (worker + 1) / workers; ++group)
-                pack_columns<T, G>(m, p.weight_ih, p.inputs, group * 4 * L,
-                                   static_cast<int>(least(4, x_vectors - group * 4)),
-                                   columns_x + group * 4 * L * m.blocks * m.width);
+                pack_columns<T, G>(m, p.weight_ih, p.inputs, x_group(group) * L, x_group_size(group),
+                                   columns_x + x_group(group) * L * m.blocks * m.width);
         for (std::int64_t high = p.steps; high > 0;) {
             const std::int64_t low = (high - 1) / m.chunk * m.chunk;
             if (panel_x)

@@ -20,8 +20,8 @@ inline void moments(const T* x, std::int64_t rows, std::int64_t row_stride, Vec<
             for (int q = 0; q < G; ++q) sum[h][q] += load(x + (r + h) * row_stride + q * L);
     if (r < rows)
         for (int q = 0; q < G; ++q) sum[0][q] += load(x + r * row_stride + q * L);
-    const T n = static_cast<T>(rows);
-    for (int q = 0; q < G; ++q) mean[q] = (sum[0][q] + sum[1][q]) / n;
+    const T share = T(1) / static_cast<T>(rows);
+    for (int q = 0; q < G; ++q) mean[q] = (sum[0][q] + sum[1][q]) * share;
 
     Vec<T> square[2][G] = {};
     for (r = 0; r + 2 <= rows; r += 2)
@@ -35,7 +35,7 @@ inline void moments(const T* x, std::int64_t rows, std::int64_t row_stride, Vec<
             const Vec<T> d = load(x + r * row_stride + q * L) - mean[q];
             square[0][q] += d * d;
         }
-    for (int q = 0; q < G; ++q) var[q] = (square[0][q] + square[1][q]) / n;
+    for (int q = 0; q < G; ++q) var[q] = (square[0][q] + square[1][q]) * share;
 }
 
 template <typename T>
@@ -123,13 +123,14 @@ struct SiteGradient {
     SiteGradient(const SiteBlock<T, G>& block, std::int64_t t, const Vec<T>* sum, const Vec<T>* product, T rows,
                  bool through_statistics, T* grad_gamma, int from = 0) {
         constexpr int L = Lanes<T>::count;
+        const T share = through_statistics ? T(-1) / rows : T(0);
         for (int q = 0; q < N; ++q) {
             const Vec<T> r = block.inverse_deviation(t, from + q);
             T* gamma = grad_gamma + (from + q) * L;
             mean[q] = block.mean(t, from + q);
             k1[q] = block.gamma(from + q) * r;
-            k2[q] = through_statistics ? -k1[q] * r * r * product[q] / rows : Vec<T>{};
-            k3[q] = through_statistics ? -k1[q] * sum[q] / rows : Vec<T>{};
+            k2[q] = k1[q] * r * r * product[q] * share;
+            k3[q] = k1[q] * sum[q] * share;
             store(gamma, load(gamma) + product[q] * r);
         }
     }

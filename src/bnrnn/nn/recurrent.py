@@ -212,6 +212,10 @@ class RecurrentLayer(nn.Module):
     def _suffixes(self, layer: int) -> list[str]:
         return [f"_l{layer}", f"_l{layer}_reverse"][: self._directions]
 
+    @property
+    def _all_suffixes(self) -> list[str]:
+        return [suffix for layer in range(self.num_layers) for suffix in self._suffixes(layer)]
+
     def _normalizations(self, suffix: str) -> dict[str, Normalization]:
         return {} if self.norm is None else dict(getattr(self, "norm" + suffix).items())
 
@@ -227,9 +231,7 @@ class RecurrentLayer(nn.Module):
         """The parameters without the norms', a list for each layer and direction, in torch.nn's order."""
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
         return [
-            [p for name in names if (p := self._parameter(name, suffix)) is not None]
-            for layer in range(self.num_layers)
-            for suffix in self._suffixes(layer)
+            [p for name in names if (p := self._parameter(name, suffix)) is not None] for suffix in self._all_suffixes
         ]
 
     def flatten_parameters(self) -> None:
@@ -469,8 +471,7 @@ class RecurrentLayer(nn.Module):
             raise ValueError(f"input: integers must be in [0, {self.input_size}), got {low} to {high}")
 
     def _check_rows(self, x: Tensor, valid: Valid | None) -> None:
-        suffixes = [suffix for layer in range(self.num_layers) for suffix in self._suffixes(layer)]
-        for normalization in [n for suffix in suffixes for n in self._normalizations(suffix).values()]:
+        for normalization in [n for suffix in self._all_suffixes for n in self._normalizations(suffix).values()]:
             if not normalization.takes_batch_statistics:
                 continue
             rows = x.shape[1]
