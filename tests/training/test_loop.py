@@ -20,7 +20,7 @@ from rich.console import Console
 from toy import ToyTask
 
 from bnrnn.training import DivergenceError, InterruptionError, Options, Plan, RunError, RunFolder, train
-from bnrnn.training.checkpoint import load
+from bnrnn.training.checkpoint import load, model_of
 from bnrnn.training.display import Display
 
 CONFIG = {"experiment": "toy", "label": "toy", "config": {"seed": 1}, "precision": "32-true"}
@@ -67,6 +67,23 @@ def test_rows_evaluations_and_result(tmp_path: Path) -> None:
     assert result["selected"] == {"update": best["update"], "by": "error", "value": best["error"]}
     assert result["evaluation"]["valid"]["batch"]["error"] == best["error"]
     assert result["evaluation"]["valid"]["population"]["loss"] != result["evaluation"]["valid"]["batch"]["loss"]
+
+
+def test_a_run_stopped_before_its_first_evaluation_is_judged_as_it_is(tmp_path: Path) -> None:
+    """Not as the untrained model, which alone was evaluated; and it goes on as if nothing had been."""
+    result = run(tmp_path / "a", ToyTask(PLAN), max_updates=3)
+    untrained = rows(tmp_path / "a")[0]
+    assert result["selected"]["update"] == 3
+    assert result["selected"]["value"] == result["evaluation"]["valid"]["batch"]["error"]
+    assert result["evaluation"]["valid"]["batch"]["loss"] != untrained["loss"]
+    tensors, facts = load(tmp_path / "a" / "checkpoint.safetensors")
+    for which in ("best", "last"):
+        parameters, update = model_of(tensors, facts, which)
+        assert update == 3
+        assert all(torch.equal(tensor, tensors[f"model/{name}"]) for name, tensor in parameters.items())
+    run(tmp_path / "a", ToyTask(PLAN), resume=True)
+    run(tmp_path / "b", ToyTask(PLAN))
+    assert_same_run(tmp_path / "a", tmp_path / "b")
 
 
 def test_logged_means_are_over_the_window(tmp_path: Path) -> None:

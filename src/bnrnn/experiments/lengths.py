@@ -48,8 +48,8 @@ def measure(
         if not 2 <= length <= len(test) // 2:
             raise ValueError(f"lengths must be 2 to {len(test) // 2:,}, half the test part; got {length:,}")
     fabric = Fabric(accelerator=device, devices=1, precision=described["precision"])
-    tensors, facts = checkpoint.load(folder.checkpoint)
-    task.model.load_state_dict(checkpoint.below("best", tensors))
+    parameters, update = checkpoint.model_of(*checkpoint.load(folder.checkpoint), "best")
+    task.model.load_state_dict(parameters)
     model = fabric.setup_module(task.model).module
     found: dict[str, list[float]] = {}
     with fabric.autocast():
@@ -63,7 +63,7 @@ def measure(
                 tell(f"{kind} statistics, length {length}: {bits:.4f} bits per character")
                 found[kind].append(bits)
     record = {
-        "update": facts["best"]["update"],
+        "update": update,
         "norm": config.norm,
         "text": task.corpus.name,
         "lengths": list(lengths),

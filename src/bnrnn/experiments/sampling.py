@@ -147,6 +147,4 @@ def _parameters(folder: RunFolder) -> dict[str, Tensor]:
         return checkpoint.load(folder.model)[0]
     if not folder.checkpoint.exists():
         raise RunError(f"{folder.path} has no checkpoint yet; train it with bnrnn run")
-    tensors, facts = checkpoint.load(folder.checkpoint)
-    trained = facts["best"] is not None and facts["best"]["update"] > 0
-    return checkpoint.below("best" if trained else "model", tensors)
+    return checkpoint.model_of(*checkpoint.load(folder.checkpoint), "best")[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import safetensors
 import safetensors.torch
@@ -63,6 +63,17 @@ def below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names stand below a prefix, without it."""
     start = f"{prefix}/"
     return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
+
+
+def model_of(
+    tensors: dict[str, Tensor], facts: dict[str, Any], which: Literal["best", "last"]
+) -> tuple[dict[str, Tensor], int]:
+    """A checkpoint's model and its update: the best so far, or the last one, which also stands in for a best one
+    where no trained model was evaluated yet.
+    """
+    if which == "last" or facts["best"] is None:
+        return below("model", tensors), facts["update"]
+    return below("best", tensors), facts["best"]["update"]
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:

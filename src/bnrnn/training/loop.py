@@ -63,7 +63,7 @@ class Position:
         metrics_bytes: length of ``metrics.jsonl``.
         seconds: time spent in training and evaluation so far.
         window: training metrics since the last logged row.
-        best: update, selection value and validation metrics of the best model.
+        best: update, selection value and validation metrics of the best trained model; None before its evaluation.
     """
 
     update: int = 0
@@ -175,7 +175,7 @@ class _Run:
         for kind, metrics in results.items():
             self._record("evaluation", at.update, metrics, split="valid", statistics=kind)
         chosen = results[plan.selection_statistics]
-        if at.best is None or chosen[plan.selection] < at.best["value"]:
+        if at.update and (at.best is None or chosen[plan.selection] < at.best["value"]):
             at.best = {"update": at.update, "value": chosen[plan.selection], "valid": results}
             self.best = checkpoint.clone(self.model.state_dict())
         self.display.evaluated(at.update, at.epoch, plan.headline, results)
@@ -187,26 +187,28 @@ class _Run:
             logger.log_metrics({"/".join([kind, *facts.values(), name]): metrics[name] for name in metrics}, update)
 
     def _finish(self) -> dict[str, Any]:
-        """The final evaluation, of the selected model."""
+        """The final evaluation, of the selected model; of the last one if none was evaluated since training began."""
         self.display.message("final evaluation")
-        model = self.model
-        model.load_state_dict(self.best)
+        model, plan = self.model, self.plan
+        if self.at.best is not None:
+            model.load_state_dict(self.best)
         splits: list[Split] = ["valid", "test"]
         with self.fabric.autocast():
             judged = with_population_statistics(self.task, model, self.fabric.device)
             results = evaluate_models(self.task, {"batch": model, "population": judged}, splits)
-        best = self.at.best or {}
-        facts = {"update": best.get("update"), "planned": self.plan.updates}
+        value = results["valid"][plan.selection_statistics][plan.selection]
+        selected = self.at.best or {"update": self.at.update, "value": value}
+        facts = {"update": selected["update"], "planned": plan.updates}
         checkpoint.save(self.folder.model, judged.state_dict(), facts)
         result = {
-            "status": "complete" if self.at.update >= self.plan.updates else "partial",
+            "status": "complete" if self.at.update >= plan.updates else "partial",
             "updates": self.at.update,
-            "planned_updates": self.plan.updates,
+            "planned_updates": plan.updates,
             "epochs": self.at.epoch,
             "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
             "seconds": round(self.at.seconds, 1),
-            "selected": {"update": best.get("update"), "by": self.plan.selection, "value": best.get("value")},
-            "headline": self.plan.headline,
+            "selected": {"update": selected["update"], "by": plan.selection, "value": selected["value"]},
+            "headline": plan.headline,
             "evaluation": results,
         }
         self.folder.write_json(self.folder.result, result)

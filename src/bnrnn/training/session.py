@@ -115,13 +115,13 @@ def evaluate_run(
     task = build()
     model = fabric.setup_module(task.model)
     try:
-        task.model.load_state_dict(checkpoint.below("best" if which == "best" else "model", tensors))
+        parameters, update = checkpoint.model_of(tensors, facts, which)
+        task.model.load_state_dict(parameters)
     except RuntimeError as error:
         raise RunError(f"{folder.checkpoint} does not fit the run's config: {error}") from error
     model.eval()
     with fabric.autocast():
         evaluation = evaluate(task, task.model, ["valid", "test"], ["batch", "population"], fabric.device)
-    update = facts["best"]["update"] if which == "best" else facts["update"]
     record = {"model": which, "update": update, "evaluation": evaluation}
     folder.write_json(folder.path / "evaluation.json", record)
     return record
