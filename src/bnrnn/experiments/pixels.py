@@ -127,14 +127,15 @@ class PixelClassifier(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (batch, classes) of images (batch, pixels) in [0, 1]."""
         steps = pixels.t().to(self.h0.dtype).unsqueeze(-1)
-        state = self._initial_state(pixels)
+        state = self.initial_state(pixels)
         length = len(steps) if torch.is_grad_enabled() or not self._chunked else self.chunk
         for start in range(0, len(steps), length):
             _, state = self.rnn(steps[start : start + length], state, start_step=start)
         h = state if self.c0 is None else state[0]
         return self.readout(h[-1])
 
-    def _initial_state(self, pixels: Tensor) -> Any:
+    def initial_state(self, pixels: Tensor) -> Any:
+        """The state before the first pixel, drawn anew where it has noise; as the layer takes it."""
         kind, rows = self.config.initial_state, len(pixels)
         h = self.h0.expand(rows, -1)
         if kind == "mean-pixel":

@@ -1,0 +1,1 @@
+"""What the papers' analysis figures are computed from, one file a figure."""
