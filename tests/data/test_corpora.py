@@ -107,6 +107,8 @@ def test_text8_slices(tiny_text8: str) -> None:
     corpus = text8.load(slice=50)
     assert (len(corpus.train), len(corpus.valid), len(corpus.test)) == (46, 2, 2)
     assert spell(corpus, "train") + spell(corpus, "valid") + spell(corpus, "test") == tiny_text8[:50]
+    read = bytes(" abcdefghijklmnopqrstuvwxyz".index(symbol) for symbol in tiny_text8[:50])
+    assert [*corpus.sources.values()] == [hashlib.sha256(read).hexdigest()]
     assert corpus.name == "text8 slice (first 50 characters)"
     assert text8.load(slice=60).train.tolist()[:46] == corpus.train.tolist()
 
@@ -244,3 +246,10 @@ def test_vocabulary() -> None:
         Vocabulary(("a", "a"))
     with pytest.raises(ValueError, match="unknown must be one of the symbols"):
         Vocabulary(("a",), unknown="b")
+
+
+def test_the_sources_of_a_text_are_its_files(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    files = [write(tmp_path, "a.txt", "ab\r\n" * 20), write(tmp_path / "other", "a.txt", "ba" * 20)]
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    assert text.load(files).sources == {"1. a.txt": digests[0], "2. a.txt": digests[1]}

@@ -16,6 +16,8 @@ def test_digits_are_split_without_overlap_and_in_equal_shares() -> None:
     assert images.train_images.shape == (1204, 64)
     assert images.train_images.dtype == torch.uint8
     assert images.train_images.max() == images.maximum == 16
+    assert [*images.sources] == ["digits"]
+    assert len(bytes.fromhex(images.sources["digits"])) == 32
     for labels, least, most in (
         (images.train_labels, 116, 124),
         (images.valid_labels, 29, 30),
@@ -73,6 +75,8 @@ def test_a_damaged_idx_file_is_refused(tmp_path: Path, content: bytes, message: 
 def test_mnist_is_split_as_the_paper_has_it() -> None:
     images = mnist.load()
     assert images.train_images.shape == (50_000, 784)
+    assert len(images.sources) == 4
+    assert images.sources["mnist/t10k-labels-idx1-ubyte.gz"].startswith("f7ae60f9")
     assert images.valid_images.shape == images.test_images.shape == (10_000, 784)
     assert images.train_labels[:5].tolist() == [5, 0, 4, 1, 9]
     assert images.valid_labels[:5].tolist() == [3, 8, 6, 9, 6]

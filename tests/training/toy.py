@@ -27,7 +27,8 @@ class ToyTask:
     """Two classes from random sequences; ``nan_at`` makes the loss of one update not a number."""
 
     def __init__(self, plan: Plan, seed: int = 1, norm: str | None = "recurrent", nan_at: int | None = None) -> None:
-        self.seed, self.plan, self.nan_at = seed, plan, nan_at
+        self.seed, self.plan, self.norm, self.nan_at = seed, plan, norm, nan_at
+        self.sources = {"toy": "0" * 64}
         torch.manual_seed(seed_of(seed, Purpose.INITIALIZATION))
         self.model = ToyModel(norm)
 
@@ -59,6 +60,9 @@ class ToyTask:
         logits = model(x)[0] + 0.01 * torch.randn(len(y), 2)
         error = (logits.argmax(1) != y).float().mean().item()
         return {"loss": F.cross_entropy(logits, y).item(), "error": error, "accuracy": 1 - error}
+
+    def rows(self, split: Split, statistics: Statistics) -> int | None:
+        return 8 if self.norm == "recurrent" else None
 
     def population_batches(self) -> Iterator[Tensor]:
         for position in range(3):

@@ -1,22 +1,29 @@
-"""The command ``bnrnn``."""
+"""The command ``bnrnn``. Each command is a module here: ``SUMMARY``, one line, and ``run(arguments)``, the exit code.
+
+What a command needs beyond its options it imports when it runs.
+"""
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-USAGE = """\
-usage: bnrnn COMMAND [options]
+from bnrnn.cli.usage import choose
 
-Batch-normalized recurrent networks: the experiments of Laurent et al. 2015 and Cooijmans et al. 2017.
-
-commands:
-{commands}
-
-Each command explains itself: bnrnn COMMAND --help.
-"""
+# command: module of this package
+COMMANDS = {
+    "list": "listing",
+    "run": "run",
+    "evaluate": "evaluate",
+    "report": "report",
+    "figure": "figure",
+    "sample": "sample",
+    "data": "data",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -46,16 +53,21 @@ def _fail(message: str, error: Exception) -> None:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    from bnrnn.cli.commands import COMMANDS, table
-    from bnrnn.cli.parsing import UsageError
-
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(USAGE.format(commands=table({name: text for name, (text, _) in COMMANDS.items()})), end="")
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
+    if arguments[:1] == ["--version"]:
         print(f"bnrnn {importlib.metadata.version('bnrnn')}")
         return 0
-    name, *rest = arguments
-    if name not in COMMANDS:
-        raise UsageError(f"unknown command {name!r}; there are {', '.join(COMMANDS)}")
-    return COMMANDS[name][1](rest)
+    if arguments[:1] == ["help"]:
+        arguments = ["--help"]
+    name, rest = choose(
+        arguments,
+        "bnrnn",
+        "command",
+        [*COMMANDS],
+        lambda name: _module(name).SUMMARY,
+        "Batch-normalized recurrent networks: the experiments of Laurent et al. 2015 and Cooijmans et al. 2017.",
+    )
+    return _module(name).run(rest)
+
+
+def _module(command: str) -> Any:
+    return importlib.import_module(f"bnrnn.cli.{COMMANDS[command]}")

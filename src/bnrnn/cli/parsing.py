@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import io
+import dataclasses
+import difflib
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
+from bnrnn.cli.usage import UsageError
+
+try:
+    from tyro._errors import on_parse_error  # before tyro 1.0.15, or where it is moved, tyro's own words are shown
+except ImportError:
+    on_parse_error = contextlib.nullcontext
+
 T = TypeVar("T")
-
-
-class UsageError(ValueError):
-    """The command line is not one that can be carried out; the message says what would be."""
 
 
 def parse(kind: type[T], arguments: Sequence[str], prog: str, description: str | None = None) -> T:
@@ -22,26 +26,45 @@ def parse(kind: type[T], arguments: Sequence[str], prog: str, description: str |
     Raises:
         UsageError: an option or value that the type does not have.
     """
-    problem = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(problem):
-            return tyro.cli(kind, args=list(arguments), prog=prog, description=description)
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise UsageError(_one_line(problem.getvalue(), prog)) from None
+
+    def refuse(event: Any) -> None:
+        raise UsageError(f"{_reason(event, _options(kind))}; all options: {prog} --help")
+
+    with on_parse_error(refuse):
+        return tyro.cli(kind, args=list(arguments), prog=prog, description=description)
 
 
-def _one_line(box: str, prog: str) -> str:
-    """The message inside tyro's box: what is wrong, and the option that may have been meant.
+def _reason(event: Any, options: list[str]) -> str:
+    """What is wrong, from the event by which tyro tells that it will refuse a command line."""
+    name = type(event).__name__
+    if name == "UnrecognizedArgs":
+        strange = next((token for token in event.tokens if token.startswith("-")), event.tokens[0])
+        near = difflib.get_close_matches(strange.replace("_", "-").partition("=")[0], options, 1)
+        return f"unrecognized options: {' '.join(event.tokens)}" + (f"; perhaps you meant {near[0]}" if near else "")
+    if name == "InvalidChoice":
+        choices = ", ".join(map(repr, event.choices))
+        return f"{_name(event.argument)} must be one of {choices}, got {event.value!r}"
+    if name == "BadValue":
+        return f"{_name(event.argument)} needs a value"
+    if name == "MissingArgs":
+        return f"missing: {', '.join(_name(missing.arg) for missing in event.missing_arguments)}"
+    if name == "InstantiationFailure" and event.argument is not None:
+        return f"{_name(event.argument)}: {' '.join(event.message.split())}"
+    return " ".join(str(getattr(event, "message", name)).split())
 
-    The box has a title, the message, a rule and hints. Where the output is not UTF-8 it is drawn without sides, and a
-    rule below the title takes the place of its upper edge.
-    """
-    lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
-    rules = [index for index, line in enumerate(lines) if line and not line.strip("─-")]
-    start = 0 if "╭" in box else rules.pop(0) + 1
-    message = " ".join(lines[start : rules[0] if rules else None])
-    hint = next((lines[i + 1] for i, line in enumerate(lines) if line.startswith("Perhaps you meant")), None)
-    meant = f"; perhaps you meant {hint.split()[0]}" if hint else ""
-    return f"{message.strip().rstrip('.')}{meant}; all options: {prog} --help"
+
+def _name(argument: Any) -> str:
+    """How an argument is written on a command line."""
+    return argument.field.intern_name.upper() if argument.is_positional() else argument.lowered.name_or_flags[0]
+
+
+def _options(kind: Any) -> list[str]:
+    """The options of a dataclass, those of dataclasses within it among them."""
+    found: list[str] = []
+    for field in dataclasses.fields(kind):
+        default = field.default
+        if dataclasses.is_dataclass(default):
+            found += _options(default)
+        else:
+            found.append(f"--{field.name.replace('_', '-')}")
+    return found

@@ -82,6 +82,7 @@ class Corpus:
         train, valid, test: indices, shape (length,), of ``vocabulary.dtype``.
         vocabulary: the symbols.
         unknown: how many symbols of each part stand for one that the vocabulary does not have.
+        sources: names of what it was read from, and the SHA-256 of each.
     """
 
     name: str
@@ -91,3 +92,4 @@ class Corpus:
     test: Tensor
     vocabulary: Vocabulary
     unknown: dict[str, int] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -12,7 +12,8 @@ class Images:
     """Labelled images, one row of pixels each, in scan order.
 
     ``*_images`` are uint8 of shape (count, pixels), with 0 for the background and ``maximum`` for full ink;
-    ``*_labels`` are int64 of shape (count,), 0 to ``classes`` - 1.
+    ``*_labels`` are int64 of shape (count,), 0 to ``classes`` - 1. ``sources`` names what they were read from, with the
+    SHA-256 of each.
     """
 
     train_images: Tensor
@@ -23,3 +24,4 @@ class Images:
     test_labels: Tensor
     maximum: int = 255
     classes: int = 10
+    sources: dict[str, str] = field(default_factory=dict)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bnrnn.data.images import Images
-from bnrnn.data.registry import DataError, fetch
+from bnrnn.data.registry import DataError, digests, fetch
 
 VALID = 10_000
 
@@ -39,6 +39,7 @@ def load() -> Images:
         valid_labels=labels[-VALID:],
         test_images=test_images,
         test_labels=test_labels,
+        sources=digests("mnist"),
     )
 
 

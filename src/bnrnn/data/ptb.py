@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bnrnn.data.corpus import Corpus, Vocabulary
-from bnrnn.data.registry import fetch
+from bnrnn.data.registry import digests, fetch
 
 END_OF_LINE = "<eos>"
 UNKNOWN = "<unk>"
@@ -34,7 +34,7 @@ def words() -> Corpus:
     counts = Counter(train)
     vocabulary = Vocabulary(tuple(sorted(counts, key=lambda word: (-counts[word], word))), unknown=UNKNOWN)
     train, valid, test = map(vocabulary.encode, (train, valid, test))
-    return Corpus("PTB words", "word", train, valid, test, vocabulary)
+    return Corpus("PTB words", "word", train, valid, test, vocabulary, sources=digests("ptb"))
 
 
 def characters(convention: CharacterConvention = "paper") -> Corpus:
@@ -57,7 +57,7 @@ def characters(convention: CharacterConvention = "paper") -> Corpus:
     vocabulary = Vocabulary(tuple(sorted(set(train))))
     name = "PTB characters" if convention == "paper" else f"PTB characters ({convention})"
     train, valid, test = (_encode(text, vocabulary) for text in (train, valid, test))
-    return Corpus(name, "character", train, valid, test, vocabulary)
+    return Corpus(name, "character", train, valid, test, vocabulary, sources=digests("ptb"))
 
 
 _PARTS = ("train", "valid", "test")

@@ -145,6 +145,11 @@ def files(dataset: str | None = None) -> list[DataFile]:
     return found
 
 
+def digests(dataset: str) -> dict[str, str]:
+    """The SHA-256 of each of a data set's files, which :func:`fetch` has compared."""
+    return {file.name: file.sha256 for file in files(dataset)}
+
+
 def fetch(name: str) -> Path:
     """The path of a verified data file: in ``BNRNN_DATA``, in the cache, or downloaded to the cache.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,7 +40,8 @@ def load(files: Sequence[str | Path], *, valid: float = 0.05, test: float = 0.05
         raise ValueError(f"valid and test must be positive shares, together below 1, got {valid} and {test}")
     if min_count < 1:
         raise ValueError(f"min_count must be at least 1, got {min_count}")
-    points = np.concatenate([_read(Path(file)) for file in files])
+    contents = [_read(Path(file)) for file in files]
+    points = np.concatenate([_points(Path(file), content) for file, content in zip(files, contents, strict=True)])
     valid_length, test_length = int(len(points) * valid), int(len(points) * test)
     train_length = len(points) - valid_length - test_length
     if not (train_length and valid_length and test_length):
@@ -56,15 +59,24 @@ def load(files: Sequence[str | Path], *, valid: float = 0.05, test: float = 0.05
         for part, stream in (("train", train), ("valid", held_out), ("test", final))
     }
     name = ", ".join(Path(file).name for file in files)
-    return Corpus(name, "character", train, held_out, final, vocabulary, unknown)
+    sources = {
+        f"{place}. {Path(file).name}": hashlib.sha256(content).hexdigest()
+        for place, (file, content) in enumerate(zip(files, contents, strict=True), 1)
+    }
+    return Corpus(name, "character", train, held_out, final, vocabulary, unknown, sources)
 
 
-def _read(path: Path) -> NDArray[np.uint32]:
-    """The file's code points; a byte order mark is dropped and line ends become line feeds."""
+def _read(path: Path) -> bytes:
     try:
-        text = path.read_text("utf-8-sig")
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _points(path: Path, content: bytes) -> NDArray[np.uint32]:
+    """The file's code points; a byte order mark is dropped and line ends become line feeds."""
+    try:
+        text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig").read()
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} is not UTF-8 (byte {error.object[error.start]:#04x} at position {error.start})"

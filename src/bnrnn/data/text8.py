@@ -6,6 +6,7 @@ byte a character, and is memory-mapped: loading costs no memory.
 
 from __future__ import annotations
 
+import hashlib
 import lzma
 import zipfile
 import zlib
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bnrnn.data.corpus import Corpus, Vocabulary
 from bnrnn.data.registry import FILES, DataError, atomic_file, cache_folder, fetch
@@ -47,7 +49,12 @@ def load(slice: int | None = None) -> Corpus:
     held_out = length // 20
     train, valid, test = stream.split([length - 2 * held_out, held_out, held_out])
     name = "text8" if length == LENGTH else f"text8 slice (first {length:,} characters)"
-    return Corpus(name, "character", train, valid, test, VOCABULARY)
+    return Corpus(name, "character", train, valid, test, VOCABULARY, sources={name: _digest(stream)})
+
+
+def _digest(stream: Tensor) -> str:
+    """The SHA-256 of what is used, which may come from either file."""
+    return hashlib.sha256(stream.numpy().data).hexdigest()
 
 
 def _decoded(length: int) -> tuple[Path, int]:

@@ -64,6 +64,7 @@ class Task(Protocol):
         seed: the run's seed.
         model: called by its ``forward`` only.
         plan: length, evaluation, selection.
+        sources: what the data were read from: names of files or data sets, and the SHA-256 of what was read.
     """
 
     @property
@@ -74,6 +75,9 @@ class Task(Protocol):
 
     @property
     def plan(self) -> Plan: ...
+
+    @property
+    def sources(self) -> dict[str, str]: ...
 
     def optimizer(self) -> Optimizer:
         """A new optimiser over the model's parameters."""
@@ -101,6 +105,13 @@ class Task(Protocol):
 
     def evaluate(self, model: nn.Module, split: Split, statistics: Statistics) -> Metrics:
         """Metrics over a whole part; the caller has put the model into evaluation with these statistics."""
+        ...
+
+    def rows(self, split: Split, statistics: Statistics) -> int | None:
+        """How many rows a statistic is taken over in :meth:`evaluate`: those of an evaluation batch, or of a batch of
+        the pass that estimates the population statistics; None without batch normalization. Batches may end in a
+        larger or smaller one; this is what the others have.
+        """
         ...
 
     def population_batches(self) -> Iterable[Any]:

@@ -1,0 +1,38 @@
+"""``bnrnn data``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import tyro
+
+from bnrnn.cli.parsing import parse
+from bnrnn.cli.usage import UsageError
+
+SUMMARY = "list, download or verify the data files"
+
+
+@dataclass(frozen=True)
+class Data:
+    """Show, download or verify the experiments' data files. BNRNN_DATA names a folder that has them already."""
+
+    action: tyro.conf.Positional[Literal["list", "get", "verify"]]
+    """Show what is at hand; download what has a public address; read every file and compare its SHA-256."""
+    dataset: tyro.conf.Positional[str | None] = None
+    """One data set, as mnist; by default all."""
+
+
+def run(arguments: list[str]) -> int:
+    chosen = parse(Data, arguments, "bnrnn data")
+    from bnrnn.data import registry
+
+    actions = {"list": registry.status, "get": registry.get, "verify": registry.verify}
+    rows = actions[chosen.action](chosen.dataset)
+    for row in rows:
+        print(f"{row.state:<9} {row.file.name:<36} {row.file.size:>11,} bytes  {row.file.licence}")
+        print(f"{'':<10}{row.detail}")
+    damaged = [row.file.name for row in rows if row.state == "damaged"]
+    if damaged:
+        raise UsageError(f"damaged: {', '.join(damaged)}; delete each and run bnrnn data get, or put a good copy there")
+    return 0

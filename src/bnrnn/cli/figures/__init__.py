@@ -1,0 +1,1 @@
+"""The figures of ``bnrnn figure``, a module each, with ``SUMMARY`` and ``run(arguments)``."""
