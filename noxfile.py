@@ -1,0 +1,57 @@
+"""The test matrix, for a person and for the workflows alike: nox --list."""
+
+from __future__ import annotations
+
+import os
+
+import nox
+
+nox.options.sessions = ["lint", "tests", "docs"]
+nox.options.reuse_existing_virtualenvs = True
+
+PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
+OLDEST, TESTED = "2.10.0", "2.13.0"
+
+
+def _install(session: nox.Session, torch: str, *extras: str) -> None:
+    """torch first, at one version: a looser request takes the newest build with its GPU libraries."""
+    session.install(f"torch=={torch}", "setuptools>=77", "wheel")
+    pins = ("-c", "constraints.txt") if torch == TESTED else ()
+    session.install("--no-build-isolation", "--editable", f".[{','.join(extras)}]", *pins)
+
+
+@nox.session(python=PYTHONS)
+@nox.parametrize("torch", [OLDEST, TESTED])
+def tests(session: nox.Session, torch: str) -> None:
+    """The tests on one Python with the oldest and the tested torch."""
+    _install(session, torch, "speech", "onnx", "hub", "tensorboard", "dev")
+    session.run("pytest", *([] if os.environ.get("BNRNN_DATA") else ["-m", "not real_data"]), *session.posargs)
+
+
+@nox.session(python="3.12")
+def lint(session: nox.Session) -> None:
+    """Style, types, layering, declared dependencies."""
+    _install(session, TESTED, "speech", "onnx", "hub", "tensorboard", "dev")
+    for command in (
+        ("ruff", "check"),
+        ("ruff", "format", "--check"),
+        ("pyright",),
+        ("lint-imports",),
+        ("deptry", "src"),
+    ):
+        session.run(*command)
+
+
+@nox.session(python="3.12")
+def docs(session: nox.Session) -> None:
+    """The site, warnings as errors."""
+    _install(session, TESTED, "experiments", "docs")
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session(python="3.12")
+@nox.parametrize("torch", [OLDEST, TESTED])
+def wheel(session: nox.Session, torch: str) -> None:
+    """A wheel, given as the argument, in a fresh environment."""
+    session.install(f"torch=={torch}", *session.posargs)
+    session.run("python", "tests/wheel.py")
