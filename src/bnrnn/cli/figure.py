@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 from bnrnn.cli.usage import choose
 
 SUMMARY = "draw one figure"
 
-FIGURES = ("curves", "lengths")
+FIGURES = ("curves", "lengths", "gradient-flow", "tanh-derivative", "population-statistics", "gamma-sensitivity")
 
 
 def run(arguments: list[str]) -> int:
@@ -17,7 +18,11 @@ def run(arguments: list[str]) -> int:
         "bnrnn figure",
         "figure",
         FIGURES,
-        lambda name: importlib.import_module(f"bnrnn.cli.figures.{name}").SUMMARY,
+        lambda name: _module(name).SUMMARY,
         "Draw one figure.",
     )
-    return importlib.import_module(f"bnrnn.cli.figures.{name}").run(rest)
+    return _module(name).run(rest)
+
+
+def _module(figure: str) -> Any:
+    return importlib.import_module(f"bnrnn.cli.figures.{figure.replace('-', '_')}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import math
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bnrnn.cli import figure
 from bnrnn.experiments.analyses.gradient_flow import at_initialization, gradient_norms
 from bnrnn.experiments.analyses.population_statistics import population_tables
 from bnrnn.experiments.analyses.tanh_derivative import tanh_derivative
@@ -17,6 +20,8 @@ from bnrnn.experiments.pixels import PixelClassifier, PixelConfig
 from bnrnn.figures.gamma_sensitivity import GammaCurve, gamma_sensitivity_figure
 from bnrnn.figures.gradient_flow import gradient_flow_figure
 from bnrnn.figures.paper_analyses import paper_gamma_curves, paper_gradient_flow
+from bnrnn.report.gammas import gamma_panels
+from bnrnn.report.runs import read_run
 from bnrnn.training import RunError, checkpoint
 
 GAMMA, EPS = 0.4, 1e-5
@@ -156,3 +161,62 @@ def test_the_flow_is_drawn_over_the_papers_of_the_same_gain() -> None:
     lengths = [len(line.get_xdata()) for line in axes.lines]
     assert lengths[0] == 784
     assert lengths[1] == len(paper_gradient_flow()[0.1][0])
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_commands_write_the_picture_and_its_numbers(tmp_path: Path) -> None:
+    flow, tanh, statistics = (tmp_path / name for name in ("a/flow.svg", "tanh.png", "statistics.png"))
+    assert figure.run(["gradient-flow", "--data", "digits", "--gammas", "0.2", "--units", "6", "--out", str(flow)]) == 0
+    (expected,) = at_initialization(gammas=(0.2,), units=6, data="digits")
+    found = [float(row["BN-RNN, gamma 0.2"]) for row in rows_of(flow.with_suffix(".csv"))]
+    assert found == pytest.approx(expected.norms)
+
+    assert figure.run(["tanh-derivative", "--deviations", "3", "--samples", "9", "--out", str(tanh)]) == 0
+    assert [float(row["mean"]) for row in rows_of(tanh.with_suffix(".csv"))] == pytest.approx(
+        [1, 0.827, 0.606], abs=1e-3
+    )
+
+    mean = torch.randn(4, 2)
+    tensors = {
+        "rnn.norm_l0.cell.mean": mean,
+        "rnn.norm_l0.cell.var": mean.exp(),
+        "rnn.norm_l0.cell.count": torch.ones(4),
+    }
+    model_file(tmp_path, tensors)
+    assert figure.run(["population-statistics", str(tmp_path), "--out", str(statistics)]) == 0
+    rows = rows_of(statistics.with_suffix(".csv"))
+    assert [float(row["mean"]) for row in rows if row["unit"] == "1"] == pytest.approx(mean[:, 1].tolist())
+    assert all(path.stat().st_size > 1000 for path in (flow, tanh, statistics))
+    with pytest.raises(ValueError, match=r"out must end in \.png or \.svg"):
+        figure.run(["tanh-derivative", "--out", str(tmp_path / "tanh.gif")])
+
+
+def run_folder(path: Path, experiment: str, norm: str, gamma: float | None) -> Path:
+    path.mkdir()
+    config = {"experiment": experiment, "label": path.name, "config": {"norm": norm, "gamma": gamma}}
+    (path / "config.json").write_text(json.dumps(config))
+    train = [{"kind": "train", "update": u, "loss": 2.0 / u, "bpc": 3.0 / u} for u in (50, 100)]
+    valid = {"kind": "evaluation", "update": 100, "split": "valid", "statistics": "batch", "loss": 1.5, "bpc": 2.5}
+    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*train, valid]))
+    return path
+
+
+def test_gamma_panels_sort_by_gain_and_take_the_tasks_metric(tmp_path: Path) -> None:
+    runs = [
+        run_folder(tmp_path / "b", "pmnist", "recurrent", 0.5),
+        run_folder(tmp_path / "a", "pmnist", "recurrent", None),
+        run_folder(tmp_path / "c", "ptb-char", "recurrent", 1.0),
+    ]
+    panels = gamma_panels([read_run(path) for path in runs])
+    assert [curve.gamma for curve in panels["pmnist", "train"]] == [0.1, 0.5]
+    assert panels["pmnist", "valid"][0] == GammaCurve(0.1, [100], [1.5])
+    assert panels["ptb-char", "train"][0] == GammaCurve(1.0, [50, 100], [0.06, 0.03])
+    out = tmp_path / "gammas.png"
+    assert figure.run(["gamma-sensitivity", *map(str, runs), "--out", str(out)]) == 0
+    assert len(rows_of(out.with_suffix(".csv"))) == 9
+    with pytest.raises(ValueError, match="norm none; the figure takes"):
+        gamma_panels([read_run(run_folder(tmp_path / "d", "pmnist", "none", None))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor
 
 import bnrnn
 from bnrnn.experiments.pixels import PixelClassifier, PixelConfig, PixelTask
+from bnrnn.experiments.registry import find
+from bnrnn.training import RunError, RunFolder, checkpoint
 
 GAMMAS = tuple(round(0.1 * tenths, 1) for tenths in range(1, 11))
 Net = Literal["bn-rnn", "rnn", "bn-lstm", "lstm", "bn-gru", "gru"]
@@ -126,3 +129,22 @@ def of_task(task: PixelTask, precision: Literal["float64", "float32"] = "float64
     pixels, labels = task.batch(0, 0)
     torch.manual_seed(task.seed)
     return gradient_norms(task.model.to(getattr(torch, precision)), pixels, labels)
+
+
+def of_run(path: Path, precision: Literal["float64", "float32"] = "float64") -> Flow:
+    """The norms of a trained pixel run's selected model, on its own first training batch.
+
+    Raises:
+        RunError: no such run, it has no checkpoint, or it is not one of a pixel experiment.
+    """
+    folder = RunFolder(path)
+    described = folder.read_config()
+    experiment = find(described["experiment"])
+    task = experiment.build(experiment.restore(described))
+    if not isinstance(task, PixelTask):
+        raise RunError(f"{path} is a run of {experiment.name}, which is no pixel experiment")
+    if not folder.checkpoint.exists():
+        raise RunError(f"{path} has no checkpoint yet; train it with bnrnn run")
+    parameters, update = checkpoint.model_of(*checkpoint.load(folder.checkpoint), "best")
+    task.model.load_state_dict(parameters)
+    return Flow(f"{experiment.name} {described['label']}, update {update:,}", None, of_task(task, precision))
