@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from bnrnn.data.corpus import Vocabulary
-from bnrnn.experiments.characters import CharacterConfig
-from bnrnn.experiments.language import LanguageModel
-from bnrnn.experiments.sampling import steps
+from bnrnn.experiments.language.characters import CharacterConfig
+from bnrnn.experiments.language.model import LanguageModel
+from bnrnn.experiments.language.sampling import steps
 
 SYMBOLS = 50
 ROUNDS, LENGTH = 15, 300

@@ -13,12 +13,14 @@ from torch import Tensor
 
 import bnrnn
 from bnrnn.data.corpus import Corpus, Vocabulary
-from bnrnn.experiments.char_lm import CHAR_LM, TextConfig
-from bnrnn.experiments.characters import CharacterConfig, CharacterTask, score_pieces, score_sequence
 from bnrnn.experiments.experiment import Experiment
-from bnrnn.experiments.language import VOCABULARY_KEY, LanguageModel, vocabulary_of
-from bnrnn.experiments.ptb_word import PTB_WORD_LARGE, PTB_WORD_MEDIUM, PTB_WORD_SMALL, WordConfig, WordTask
-from bnrnn.experiments.text8 import TEXT8
+from bnrnn.experiments.language.char_lm import CHAR_LM, TextConfig
+from bnrnn.experiments.language.characters import CharacterConfig, CharacterTask, score_pieces, score_sequence
+from bnrnn.experiments.language.model import VOCABULARY_KEY, LanguageModel, vocabulary_of
+from bnrnn.experiments.language.ptb_word import PTB_WORD_LARGE, PTB_WORD_MEDIUM, PTB_WORD_SMALL
+from bnrnn.experiments.language.text8 import TEXT8
+from bnrnn.experiments.language.words import WordConfig, WordTask
+from bnrnn.training import Purpose, generator
 from bnrnn.training.evaluation import evaluate_statistics, with_population_statistics
 
 SYMBOLS = Vocabulary(("a", "b", "c", "d", "e"))
@@ -96,19 +98,19 @@ def test_chunks_of_a_long_sequence_do_not_change_its_score(monkeypatch: pytest.M
     with evaluate_statistics(model, "population"):
         whole = score_sequence(model, task.corpus.test)
         for chunk in (1, 7, 64):
-            monkeypatch.setattr("bnrnn.experiments.characters.CHUNK", chunk)
+            monkeypatch.setattr("bnrnn.experiments.language.characters.CHUNK", chunk)
             parts = score_sequence(model, task.corpus.test)
             assert parts.bits == pytest.approx(whole.bits, rel=1e-6)
             assert (parts.predictions, parts.correct) == (whole.predictions, whole.correct)
-            pieces = score_pieces(model, task.corpus.test, 30, 2)
-            monkeypatch.setattr("bnrnn.experiments.characters.CHUNK", 1000)
-            assert pieces.bits == pytest.approx(score_pieces(model, task.corpus.test, 30, 2).bits, rel=1e-6)
+            pieces = score_pieces(model, task.corpus.test, 30, 2, 1)
+            monkeypatch.setattr("bnrnn.experiments.language.characters.CHUNK", 1000)
+            assert pieces.bits == pytest.approx(score_pieces(model, task.corpus.test, 30, 2, 1).bits, rel=1e-6)
 
 
 def test_population_statistics_do_not_depend_on_the_chunks_of_the_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     task = characters()
     whole = with_population_statistics(task, task.model, CPU).state_dict()
-    monkeypatch.setattr("bnrnn.experiments.language._CHUNK", 4 * 40 * 24)  # four steps of the 40 sequences
+    monkeypatch.setattr("bnrnn.experiments.language.model._CHUNK", 4 * 40 * 24)  # four steps of the 40 sequences
     parts = with_population_statistics(task, task.model, CPU).state_dict()
     for name in ("mean", "var", "count"):
         torch.testing.assert_close(
@@ -137,10 +139,43 @@ def test_carried_state_makes_windows_one_sequence(norm: str) -> None:
     assert not any(value.requires_grad for value in carry.values())
 
 
-def test_population_pass_of_characters_is_the_training_text_in_order() -> None:
+def test_population_pass_of_characters_is_the_training_text_shuffled() -> None:
     task = characters(population_batch_size=11)
-    tokens = torch.cat([batch["tokens"] for batch in task.population_batches()], 1)
-    assert torch.equal(tokens, task.corpus.train.view(40, 10).t()[:-1].long())
+    batches = [batch["tokens"] for batch in task.population_batches()]
+    assert [tokens.shape[1] for tokens in batches] == [11, 11, 11, 7]
+    found = torch.cat(batches, 1)
+    in_order = task.corpus.train.view(40, 10).t()[:-1].long()
+    assert not torch.equal(found, in_order)
+    assert sorted(found.t().tolist()) == sorted(in_order.t().tolist())
+    assert torch.equal(torch.cat([batch["tokens"] for batch in task.population_batches()], 1), found)
+
+
+def test_evaluation_takes_batch_statistics_of_shuffled_pieces_of_the_first_so_many() -> None:
+    """Bits per character of 7 pieces in batches of 3 and 4, in the order of the run's own generator."""
+    task = characters(valid_pieces=7, evaluation_batch_size=3, seed=5)
+    order = torch.randperm(7, generator=generator(5, Purpose.EVALUATION))
+    assert order.tolist() != list(range(7))
+    rows = task.corpus.valid[:70].view(7, 10)
+    with evaluate_statistics(task.model, "batch"):
+        found = task.evaluate(task.model, "valid", "batch")
+        nats = 0.0
+        for places in (order[:3], order[3:]):  # a single row is joined to the batch before
+            tokens = rows[places].t()
+            nats += by_hand(task.model, tokens[:-1], tokens[1:]).sum().item()
+    assert found["loss"] == pytest.approx(nats / 63, rel=1e-5)
+
+
+def test_rows_of_the_statistics_of_language_models() -> None:
+    task = characters(evaluation_batch_size=4, population_batch_size=11)
+    assert task.rows("valid", "batch") == task.rows("test", "batch") == 4
+    assert task.rows("valid", "population") == 11
+    few = characters(evaluation_batch_size=100, population_batch_size=100, valid_pieces=6)
+    assert [few.rows(split, "batch") for split in ("train", "valid", "test")] == [40, 6, 13]  # type: ignore[arg-type]
+    assert few.rows("valid", "population") == 40
+    assert characters("none").rows("valid", "batch") is None
+    assert characters("layer").rows("valid", "population") is None
+    assert [words().rows("valid", kind) for kind in ("batch", "population")] == [4, 4]  # type: ignore[arg-type]
+    assert words("none").rows("valid", "batch") is None
 
 
 def test_plan_of_the_papers_character_models() -> None:

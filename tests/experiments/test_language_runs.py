@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from bnrnn.data.corpus import Corpus, Vocabulary
-from bnrnn.experiments.characters import CharacterConfig, CharacterTask
 from bnrnn.experiments.experiment import Experiment
-from bnrnn.experiments.ptb_char import PTB_CHAR
-from bnrnn.experiments.ptb_word import PTB_WORD_SMALL, WordConfig, WordTask
+from bnrnn.experiments.language.characters import CharacterConfig, CharacterTask
+from bnrnn.experiments.language.ptb_char import PTB_CHAR
+from bnrnn.experiments.language.ptb_word import PTB_WORD_SMALL
+from bnrnn.experiments.language.words import WordConfig, WordTask
 from bnrnn.training import RunFolder, checkpoint
 from bnrnn.training.session import Session, run
 

@@ -14,7 +14,9 @@ import bnrnn
 from bnrnn.data import mnist
 from bnrnn.experiments.initialization import initialize
 from bnrnn.experiments.norms import NormName
-from bnrnn.experiments.pixels import PixelClassifier, PixelConfig, PixelTask, initial_noise, pixel_order
+from bnrnn.experiments.pixels.config import PixelConfig, initial_noise
+from bnrnn.experiments.pixels.model import PixelClassifier
+from bnrnn.experiments.pixels.task import PixelTask, pixel_order
 from bnrnn.experiments.registry import EXPERIMENTS
 from bnrnn.training.evaluation import evaluate, evaluate_statistics, with_population_statistics
 
@@ -73,6 +75,16 @@ def test_pixels_come_in_the_experiments_order_and_scale() -> None:
     assert torch.equal(z, x[:, pixel_order("permuted", 64)])
     assert x.min() == 0
     assert x.max() == 1
+
+
+def test_rows_of_the_statistics() -> None:
+    assert EXPERIMENTS["pmnist"].config.evaluation_batch_size == 100  # what the papers' curves were taken with
+    built = task(evaluation_batch_size=70)
+    assert [built.rows(split, "batch") for split in ("train", "valid", "test")] == [70, 70, 70]  # type: ignore[arg-type]
+    assert built.rows("valid", "population") == 301
+    large = task(evaluation_batch_size=1000, population_batch_size=5000)
+    assert [large.rows("valid", kind) for kind in ("batch", "population")] == [297, 1204]  # type: ignore[arg-type]
+    assert task(norm="none").rows("valid", "batch") is None
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
@@ -156,14 +168,14 @@ def test_noise_is_on_h_only(kind: Any, training: bool, evaluation: bool) -> None
     model = task(initial_state=kind, noise=0.5).model
     pixels = torch.rand(4, 64)
     for mode, noisy in ((True, training), (False, evaluation)):
-        h, c = model.train(mode)._initial_state(pixels)
+        h, c = model.train(mode).initial_state(pixels)
         assert (h.std(1) > 0.05).all().item() == noisy
         assert (c == 0).all()
 
 
 def test_mean_pixel_is_added_to_h() -> None:
     pixels = torch.rand(4, 64)
-    h, _ = task(initial_state="mean-pixel").model._initial_state(pixels)
+    h, _ = task(initial_state="mean-pixel").model.initial_state(pixels)
     torch.testing.assert_close(h[0], pixels.mean(1, keepdim=True).expand(-1, 6))
 
 

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from bnrnn.data.corpus import Corpus, Vocabulary
-from bnrnn.experiments.char_lm import CHAR_LM, TextConfig
-from bnrnn.experiments.lengths import measure
-from bnrnn.experiments.ptb_word import PTB_WORD_SMALL, WordConfig, WordTask
-from bnrnn.experiments.sampling import Sampler
+from bnrnn.experiments.language.char_lm import CHAR_LM, TextConfig
+from bnrnn.experiments.language.lengths import measure
+from bnrnn.experiments.language.ptb_word import PTB_WORD_SMALL
+from bnrnn.experiments.language.sampling import Sampler
+from bnrnn.experiments.language.words import WordConfig, WordTask
 from bnrnn.figures.curves import png
 from bnrnn.figures.lengths import lengths_figure
 from bnrnn.training import RunError, RunFolder
@@ -115,6 +116,7 @@ def test_bad_calls_are_refused(characters: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(RunError, match="no checkpoint yet"):
         Sampler(tmp_path)
+    (tmp_path / "checkpoint.safetensors").write_bytes((characters / "checkpoint.safetensors").read_bytes())
     (tmp_path / "config.json").write_text(json.dumps({**config, "experiment": "digits", "config": {"units": 5}}))
     with pytest.raises(RunError, match="digits, which is no language model"):
         Sampler(tmp_path)

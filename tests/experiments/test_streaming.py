@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from bnrnn.data.corpus import Vocabulary
-from bnrnn.experiments.characters import CharacterConfig
-from bnrnn.experiments.language import LanguageModel
-from bnrnn.experiments.ptb_word import WordConfig
-from bnrnn.experiments.sampling import steps
+from bnrnn.experiments.language.characters import CharacterConfig
+from bnrnn.experiments.language.model import LanguageModel
+from bnrnn.experiments.language.sampling import steps
+from bnrnn.experiments.language.words import WordConfig
 
 SYMBOLS = Vocabulary(tuple("abcdefg"))
 

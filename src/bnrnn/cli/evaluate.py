@@ -28,15 +28,10 @@ class Evaluate:
 def run(arguments: list[str]) -> int:
     chosen = parse(Evaluate, arguments, "bnrnn evaluate")
     from bnrnn.cli.output import print_evaluation
-    from bnrnn.experiments.registry import find
-    from bnrnn.training import RunFolder
-    from bnrnn.training.session import evaluate_run
+    from bnrnn.experiments.opened import evaluate_run
 
-    folder = RunFolder(chosen.run)
-    described = folder.read_config()
-    experiment = find(described["experiment"])
-    config = experiment.restore(described)
-    record = evaluate_run(lambda: experiment.build(config), folder, described["precision"], chosen.model, chosen.device)
-    title = f"{experiment.name} {experiment.label(config)}: {chosen.model} model, of update {record['update']:,}"
+    opened, record = evaluate_run(chosen.run, chosen.model, chosen.device)
+    label = opened.experiment.label(opened.config)
+    title = f"{opened.experiment.name} {label}: {chosen.model} model, of update {opened.update:,}"
     print_evaluation(title, record["evaluation"])
     return 0

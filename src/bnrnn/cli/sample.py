@@ -35,7 +35,7 @@ class Sample:
 
 def run(arguments: list[str]) -> int:
     chosen = parse(Sample, arguments, "bnrnn sample")
-    from bnrnn.experiments.sampling import Sampler
+    from bnrnn.experiments.language.sampling import Sampler
 
     sampler = Sampler(chosen.run, chosen.device)
     symbols = sampler.stream(chosen.prompt, chosen.length, chosen.temperature, chosen.seed, chosen.unknown)

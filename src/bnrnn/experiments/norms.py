@@ -36,3 +36,9 @@ def norm_of(name: NormName, gamma: float | None = None) -> bnrnn.Norm | None:
         case "layer":
             return bnrnn.norms.layer()
     raise ValueError(f"norm must be one of {', '.join(get_args(NormName))}, got {name!r}")
+
+
+def takes_frame_statistics(norm: bnrnn.Norm | None) -> bool:
+    """Whether any site takes its statistics over the batch alone, so that one row has none."""
+    sites = {} if norm is None else norm.sites()
+    return any(isinstance(site, bnrnn.BatchNorm) and site.statistics == "frame" for site in sites.values())

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from bnrnn.experiments.char_lm import CHAR_LM
-from bnrnn.experiments.digits import DIGITS, DIGITS_PERMUTED
 from bnrnn.experiments.experiment import Experiment
-from bnrnn.experiments.pmnist import PMNIST, PMNIST_RELEASED
-from bnrnn.experiments.ptb_char import PTB_CHAR
-from bnrnn.experiments.ptb_word import PTB_WORD_LARGE, PTB_WORD_MEDIUM, PTB_WORD_SMALL
-from bnrnn.experiments.smnist import SMNIST
-from bnrnn.experiments.text8 import TEXT8
+from bnrnn.experiments.language.char_lm import CHAR_LM
+from bnrnn.experiments.language.ptb_char import PTB_CHAR
+from bnrnn.experiments.language.ptb_word import PTB_WORD_LARGE, PTB_WORD_MEDIUM, PTB_WORD_SMALL
+from bnrnn.experiments.language.text8 import TEXT8
+from bnrnn.experiments.pixels.digits import DIGITS, DIGITS_PERMUTED
+from bnrnn.experiments.pixels.pmnist import PMNIST, PMNIST_RELEASED
+from bnrnn.experiments.pixels.smnist import SMNIST
 from bnrnn.training import RunError
 
 EXPERIMENTS: dict[str, Experiment] = {

@@ -12,11 +12,9 @@ import torch
 from lightning_fabric import Fabric
 from rich.console import Console
 
-from bnrnn.training import checkpoint
 from bnrnn.training.checkpoint import RunError
 from bnrnn.training.display import Display
 from bnrnn.training.environment import environment
-from bnrnn.training.evaluation import evaluate
 from bnrnn.training.folder import RunFolder
 from bnrnn.training.loop import Options, train
 from bnrnn.training.task import Task
@@ -96,35 +94,6 @@ def run(
         return train(fabric, task, folder, options, display)
     finally:
         folder.close()
-
-
-def evaluate_run(
-    build: Callable[[], Task], folder: RunFolder, precision: Precision, which: Literal["best", "last"], device: str
-) -> dict[str, Any]:
-    """Evaluates a run's model on the validation and test parts with both statistics.
-
-    The numbers are returned and written to ``evaluation.json`` in the folder.
-
-    Raises:
-        RunError: the folder has no checkpoint, or it does not fit.
-    """
-    if not folder.checkpoint.exists():
-        raise RunError(f"{folder.path} has no checkpoint to evaluate; train it with bnrnn run")
-    fabric = Fabric(accelerator=device, devices=1, precision=precision)
-    tensors, facts = checkpoint.load(folder.checkpoint)
-    task = build()
-    model = fabric.setup_module(task.model)
-    try:
-        parameters, update = checkpoint.model_of(tensors, facts, which)
-        task.model.load_state_dict(parameters)
-    except RuntimeError as error:
-        raise RunError(f"{folder.checkpoint} does not fit the run's config: {error}") from error
-    model.eval()
-    with fabric.autocast():
-        evaluation = evaluate(task, task.model, ["valid", "test"], ["batch", "population"], fabric.device)
-    record = {"model": which, "update": update, "evaluation": evaluation}
-    folder.write_json(folder.path / "evaluation.json", record)
-    return record
 
 
 def _facts(session: Session) -> dict[str, Any]:

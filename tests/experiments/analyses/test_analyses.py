@@ -16,7 +16,8 @@ from bnrnn.cli import figure
 from bnrnn.experiments.analyses.gradient_flow import at_initialization, gradient_norms
 from bnrnn.experiments.analyses.population_statistics import population_tables
 from bnrnn.experiments.analyses.tanh_derivative import tanh_derivative
-from bnrnn.experiments.pixels import PixelClassifier, PixelConfig
+from bnrnn.experiments.pixels.config import PixelConfig
+from bnrnn.experiments.pixels.model import PixelClassifier
 from bnrnn.figures.gamma_sensitivity import GammaCurve, gamma_sensitivity_figure
 from bnrnn.figures.gradient_flow import gradient_flow_figure
 from bnrnn.figures.paper_analyses import paper_gamma_curves, paper_gradient_flow

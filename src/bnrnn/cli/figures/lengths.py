@@ -10,7 +10,7 @@ import tyro
 
 from bnrnn.cli.parsing import parse
 from bnrnn.cli.usage import UsageError
-from bnrnn.experiments.lengths import LENGTHS
+from bnrnn.experiments.language.lengths import LENGTHS
 
 SUMMARY = "test bits per character over the length of the sequences"
 
@@ -33,7 +33,7 @@ def run(arguments: list[str]) -> int:
     chosen = parse(Lengths, arguments, "bnrnn figure lengths")
     if not chosen.runs:
         raise UsageError("bnrnn figure lengths needs at least one run folder")
-    from bnrnn.experiments.lengths import measure
+    from bnrnn.experiments.language.lengths import measure
     from bnrnn.figures.curves import png
     from bnrnn.figures.lengths import lengths_figure
 

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import bnrnn
-from bnrnn.experiments.pixels import PixelClassifier, PixelConfig, PixelTask
+from bnrnn.experiments.pixels.config import PixelConfig
+from bnrnn.experiments.pixels.model import PixelClassifier
+from bnrnn.experiments.pixels.task import PixelTask
 from bnrnn.experiments.registry import find
 from bnrnn.training import RunError, RunFolder, checkpoint
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bnrnn.experiments.experiment import Experiment
-from bnrnn.experiments.pixels import PixelConfig, PixelTask
+from bnrnn.experiments.experiment import Experiment, Judgement
+from bnrnn.experiments.pixels.config import PixelConfig
+from bnrnn.experiments.pixels.task import PixelTask
 
-_CONFIG = PixelConfig(epochs=50, batch_size=50, population_batch_size=400, population_every=240)
+_CONFIG = PixelConfig(
+    epochs=50, batch_size=50, population_batch_size=400, evaluation_batch_size=50, population_every=240
+)
+_JUDGEMENT = Judgement("accuracy", "higher", "validation accuracy")
 
 DIGITS = Experiment(
     name="digits",
@@ -22,6 +26,7 @@ DIGITS = Experiment(
     cost="1,200 updates; half a minute on 2 cores",
     config=_CONFIG,
     build=lambda config: PixelTask(config, data="digits", order="scan"),
+    judgement=_JUDGEMENT,
 )
 
 DIGITS_PERMUTED = Experiment(
@@ -33,4 +38,5 @@ DIGITS_PERMUTED = Experiment(
     cost="1,200 updates; half a minute on 2 cores",
     config=replace(_CONFIG, initial_state="noise"),
     build=lambda config: PixelTask(config, data="digits", order="permuted"),
+    judgement=_JUDGEMENT,
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bnrnn.data import ptb
-from bnrnn.experiments.characters import CharacterConfig, CharacterTask
-from bnrnn.experiments.experiment import Experiment
+from bnrnn.experiments.experiment import Experiment, Judgement
+from bnrnn.experiments.language.characters import CharacterConfig, CharacterTask
 
 
 @dataclass(frozen=True)
@@ -26,4 +26,11 @@ PTB_CHAR = Experiment(
     cost="15,820 updates; 5 to 12 h on 2 cores",
     config=PtbCharacterConfig(),
     build=lambda config: CharacterTask(config, ptb.characters(config.convention), test_lengths=(1000,)),
+    judgement=Judgement(
+        "bpc",
+        "lower",
+        "validation bits per character",
+        figure="ptb-char",
+        defaults=("cell", "units", "batch_size", "length", "carry_state", "convention"),
+    ),
 )

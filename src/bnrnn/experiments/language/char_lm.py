@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bnrnn.data import text
-from bnrnn.experiments.characters import CharacterConfig, CharacterTask
-from bnrnn.experiments.experiment import Experiment
+from bnrnn.experiments.experiment import Experiment, Judgement
+from bnrnn.experiments.language.characters import CharacterConfig, CharacterTask
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def _build(config: TextConfig) -> CharacterTask:
     if not config.text:
         raise ValueError("text must name at least one file: --text FILE")
     corpus = text.load(config.text, valid=config.valid_share, test=config.test_share, min_count=config.min_count)
-    return CharacterTask(config, corpus)
+    return CharacterTask(config, corpus, test_lengths=(1000,))
 
 
 CHAR_LM = Experiment(
@@ -39,4 +39,5 @@ CHAR_LM = Experiment(
     cost="depends on the text",
     config=TextConfig(units=512),
     build=_build,
+    judgement=Judgement("bpc", "lower", "validation bits per character"),
 )

@@ -6,11 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_fabric import Fabric
-
-from bnrnn.experiments.characters import CharacterTask, score_pieces
-from bnrnn.experiments.registry import find
-from bnrnn.training import RunError, RunFolder, checkpoint
+from bnrnn.experiments.language.characters import CharacterConfig, CharacterTask, score_pieces
+from bnrnn.experiments.opened import open_run
+from bnrnn.training import RunError
 from bnrnn.training.evaluation import evaluate_statistics, has_batch_statistics, with_population_statistics
 
 LENGTHS = tuple(range(100, 1001, 100))
@@ -34,40 +32,33 @@ def measure(
         RunError: no such run, or it is not one of a character model.
         ValueError: a length out of range.
     """
-    folder = RunFolder(path)
-    described = folder.read_config()
-    experiment = find(described["experiment"])
-    config = experiment.restore(described)
-    if not folder.checkpoint.exists():
-        raise RunError(f"{path} has no checkpoint yet; train it with bnrnn run")
-    task = experiment.build(config)
-    if not isinstance(task, CharacterTask):
-        raise RunError(f"{path} is a run of {experiment.name}, which is no character model")
+    run = open_run(path, device=device)
+    if not isinstance(run.config, CharacterConfig):
+        raise RunError(f"{path} is a run of {run.experiment.name}, which is no character model")
+    task: CharacterTask = run.task
     test = task.corpus.test
     for length in lengths:
         if not 2 <= length <= len(test) // 2:
             raise ValueError(f"lengths must be 2 to {len(test) // 2:,}, half the test part; got {length:,}")
-    fabric = Fabric(accelerator=device, devices=1, precision=described["precision"])
-    parameters, update = checkpoint.model_of(*checkpoint.load(folder.checkpoint), "best")
-    task.model.load_state_dict(parameters)
-    model = fabric.setup_module(task.model).module
+    model, rows = run.model, run.config.evaluation_batch_size
     found: dict[str, list[float]] = {}
-    with fabric.autocast():
+    with run.fabric.autocast():
         kinds = ("population", "batch") if has_batch_statistics(model) else ("population",)
         for kind in kinds:
-            judged = with_population_statistics(task, model, fabric.device) if kind == "population" else model
+            judged = with_population_statistics(task, model, run.fabric.device) if kind == "population" else model
             found[kind] = []
             for length in lengths:
                 with evaluate_statistics(judged, kind):
-                    bits = score_pieces(judged, test, length, config.evaluation_batch_size).bits
+                    bits = score_pieces(judged, test, length, rows, task.seed).bits
                 tell(f"{kind} statistics, length {length}: {bits:.4f} bits per character")
                 found[kind].append(bits)
     record = {
-        "update": update,
-        "norm": config.norm,
+        "update": run.update,
+        "norm": run.config.norm,
+        "rows": task.rows("test", "batch"),
         "text": task.corpus.name,
         "lengths": list(lengths),
         "bpc": found,
     }
-    folder.write_json(path / "lengths.json", record)
+    run.folder.write_json(path / "lengths.json", record)
     return record

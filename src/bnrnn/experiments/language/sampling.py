@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnrnn.experiments.characters import CharacterConfig
-from bnrnn.experiments.language import VOCABULARY_KEY, LanguageModel, vocabulary_of
-from bnrnn.experiments.ptb_word import WordConfig
-from bnrnn.experiments.registry import find
-from bnrnn.training import RunError, RunFolder, checkpoint
+from bnrnn.experiments.language.characters import CharacterConfig
+from bnrnn.experiments.language.model import VOCABULARY_KEY, LanguageModel, vocabulary_of
+from bnrnn.experiments.language.words import WordConfig
+from bnrnn.experiments.opened import open_run
+from bnrnn.training import RunError
 
 END_OF_LINE = "<eos>"
 
@@ -33,19 +33,16 @@ class Sampler:
     """
 
     def __init__(self, path: Path, device: str = "cpu") -> None:
-        folder = RunFolder(path)
-        described = folder.read_config()
-        experiment = find(described["experiment"])
-        config = experiment.restore(described)
+        run = open_run(path, "final", device)
+        config = run.config
         if not isinstance(config, (CharacterConfig, WordConfig)):
-            raise RunError(f"{path} is a run of {experiment.name}, which is no language model")
-        tensors = _parameters(folder)
+            raise RunError(f"{path} is a run of {run.experiment.name}, which is no language model")
         self.words = isinstance(config, WordConfig)
         self.window = config.steps if isinstance(config, WordConfig) else None
-        self.vocabulary = vocabulary_of(tensors[VOCABULARY_KEY])
+        self.vocabulary = vocabulary_of(run.parameters[VOCABULARY_KEY])
         self.model: LanguageModel = config.build_model(self.vocabulary)
-        self.model.load_state_dict(tensors)
-        self.model.eval().to(device)
+        run.load(self.model)
+        self.model.eval().to(run.fabric.device)
 
     def encode(self, prompt: str) -> list[int]:
         """Indices of a prompt; an empty one stands for the end of a line, or else for the first symbol.
@@ -139,12 +136,3 @@ def steps(model: LanguageModel, window: int | None = None) -> Callable[[int], Te
         return F.linear(stream(rows[index]), weight, bias)[0]
 
     return step
-
-
-def _parameters(folder: RunFolder) -> dict[str, Tensor]:
-    """The selected model of a run, or the best so far of one that is not finished."""
-    if folder.model.exists():
-        return checkpoint.load(folder.model)[0]
-    if not folder.checkpoint.exists():
-        raise RunError(f"{folder.path} has no checkpoint yet; train it with bnrnn run")
-    return checkpoint.model_of(*checkpoint.load(folder.checkpoint), "best")[0]

@@ -4,42 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 import bnrnn
 from bnrnn.data.corpus import Corpus, Vocabulary
+from bnrnn.experiments.config import Config
 from bnrnn.experiments.initialization import RecurrentInit, initialize
-from bnrnn.experiments.language import LAYERS, Cell, LanguageModel, State, carry_of, causal_norm, state_of
-from bnrnn.experiments.norms import NormName
-from bnrnn.training import Adam, Carry, Metrics, Plan, Purpose, Statistics, Step, seed_of
+from bnrnn.experiments.language.model import LAYERS, LanguageModel, State, carry_of, causal_norm, state_of
+from bnrnn.training import Adam, Carry, Metrics, Plan, Purpose, Statistics, Step, generator, seed_of
+from bnrnn.training.batches import Sequences, Streams, pieces, shifted
 from bnrnn.training.evaluation import has_batch_statistics
-from bnrnn.training.language import Score, Sequences, Streams, pieces, shifted
+from bnrnn.training.score import Score
 from bnrnn.training.task import Split
 
 CHUNK = 200  # steps at once where no gradient is wanted; bounds the memory of long sequences
 
 
 @dataclass(frozen=True)
-class CharacterConfig:
+class CharacterConfig(Config):
     """Options of the character-level language models.
 
     Raises:
-        ValueError: an option out of its range.
+        ValueError: an option out of its range, or two that do not go together.
     """
 
-    cell: Cell = "lstm"
-    """Recurrent cell."""
-    norm: NormName = "recurrent"
-    """Normalization; "recurrent" is the BN-LSTM of the paper, "none" its baseline."""
-    seed: int = 1
-    """Seed of initialisation and order."""
     units: int = 1000
     """Hidden units."""
-    gamma: float | None = None
-    """Initial gain of every batch normalization; None for the preset's own, 0.1 for "recurrent"."""
     epochs: int = 20
     """Length of the run."""
     batch_size: int = 64
@@ -48,11 +41,9 @@ class CharacterConfig:
     """Symbols of a sequence, one more than its predictions."""
     carry_state: bool = False
     """Read the text as contiguous streams and carry the state from one sequence to the next (truncated
-    back-propagation); the papers start each sequence anew."""
+    back-propagation); the paper starts each sequence anew."""
     learning_rate: float = 2e-3
     """Step size of Adam."""
-    clip: float = 1.0
-    """Largest global gradient norm."""
     recurrent_init: RecurrentInit = "orthogonal"
     """Initialisation of the recurrent weights."""
     forget_bias: float = 1.0
@@ -61,41 +52,34 @@ class CharacterConfig:
     """A learnt shift inside the baseline LSTM's output tanh, as the released code has it."""
     selection: Literal["error", "loss"] = "error"
     """Validation metric that chooses the model."""
-    selection_statistics: Statistics = "batch"
-    """Statistics that the metric is taken with."""
     population_batch_size: int = 100
     """Sequences in a batch of the pass that estimates the population statistics."""
-    evaluation_batch_size: int = 100
-    """Pieces in a batch of every evaluation."""
+    evaluation_batch_size: int = 64
+    """Pieces in a batch of every evaluation: the rows of its batch statistics."""
     valid_pieces: int = 0
     """Pieces of the validation part that an evaluation takes; 0: all."""
     whole_test: bool = True
     """Score the test part as one sequence as well, at the end; a million symbols take minutes to hours."""
-    evaluate_every: int = 0
-    """Updates between evaluations; 0: once an epoch."""
-    population_every: int = 0
-    """Updates between evaluations with population statistics as well; 0: at the end only."""
-    backend: Literal["auto", "reference", "cpu"] = "auto"
-    """Implementation of the recurrence."""
+
+    LEAST: ClassVar = {
+        **Config.LEAST,
+        "length": 2,
+        "population_batch_size": 1,
+        "evaluation_batch_size": 1,
+        "valid_pieces": 0,
+    }
+    ROWS: ClassVar = (*Config.ROWS, "population_batch_size", "evaluation_batch_size")
+    EVALUATION: ClassVar = (
+        *Config.EVALUATION,
+        "selection",
+        "population_batch_size",
+        "evaluation_batch_size",
+        "valid_pieces",
+        "whole_test",
+    )
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("units", 1),
-            ("epochs", 1),
-            ("batch_size", 1),
-            ("length", 2),
-            ("population_batch_size", 1),
-            ("evaluation_batch_size", 1),
-            ("seed", 0),
-            ("valid_pieces", 0),
-            ("evaluate_every", 0),
-            ("population_every", 0),
-        ):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        for name in ("learning_rate", "clip"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be greater than 0, got {getattr(self, name)}")
+        super().__post_init__()
         causal_norm(self.norm, self.gamma)
 
     def build_model(self, vocabulary: Vocabulary) -> LanguageModel:
@@ -126,7 +110,7 @@ class CharacterTask:
 
     def __init__(self, config: CharacterConfig, corpus: Corpus, test_lengths: tuple[int, ...] = ()) -> None:
         self.config, self.corpus, self.seed = config, corpus, config.seed
-        self.test_lengths = test_lengths
+        self.sources, self.test_lengths = corpus.sources, test_lengths
         if config.carry_state:
             self.streams = Streams(corpus.train, config.batch_size, config.length - 1)
             updates = self.streams.count
@@ -183,32 +167,57 @@ class CharacterTask:
     def evaluate(self, model: nn.Module, split: Split, statistics: Statistics) -> Metrics:
         """Loss, bits per character (bpc) and error, on pieces of the training length, each from the initial state.
 
-        Of the test part also the bpc on pieces of each length in ``test_lengths``, ``bpc_{length}``, and, where no
-        batch statistics are needed, on the whole part as one sequence, ``bpc_sequence``.
+        The pieces come in an order drawn once for the run: neighbours in the text would make batches that are more
+        alike within than the training's, and so other statistics. Of the test part also the bpc on pieces of each
+        length in ``test_lengths``, ``bpc_{length}``, and, where no batch statistics are needed, on the whole part as
+        one sequence, ``bpc_sequence``.
         """
-        text = {"train": self.corpus.train, "valid": self.corpus.valid, "test": self.corpus.test}[split]
-        length, rows = self.config.length, self.config.evaluation_batch_size
-        limit = self.config.valid_pieces * length if split == "valid" else 0
-        score = score_pieces(model, text[: limit or None], length, rows)
+        text, length = self._part(split), self.config.length
+        score = self._score(model, text, length)
         metrics = {"loss": score.loss, "bpc": score.bits, "error": score.error, "accuracy": 1 - score.error}
         if split == "test":
             for piece in self.test_lengths:
                 if len(text) >= 2 * piece:
-                    metrics[f"bpc_{piece}"] = score_pieces(model, text, piece, rows).bits
+                    metrics[f"bpc_{piece}"] = self._score(model, text, piece).bits
             if self.config.whole_test and (statistics == "population" or not has_batch_statistics(model)):
                 metrics["bpc_sequence"] = score_sequence(model, text).bits
         return metrics
 
+    def rows(self, split: Split, statistics: Statistics) -> int | None:
+        if not has_batch_statistics(self.model):
+            return None
+        population = statistics == "population"
+        size = self.config.population_batch_size if population else self.config.evaluation_batch_size
+        text = self.corpus.train if population else self._part(split)
+        return min(size, len(text) // self.config.length)
+
     def population_batches(self) -> Iterator[dict[str, Any]]:
-        """The training part in order, in sequences of the training length."""
-        for tokens, _ in pieces(self.corpus.train, self.config.length, self.config.population_batch_size):
+        """The training part in sequences of the training length, in an order drawn once for the run."""
+        order = generator(self.seed, Purpose.POPULATION)
+        for tokens, _ in pieces(self.corpus.train, self.config.length, self.config.population_batch_size, order):
             yield {"tokens": tokens.long(), "readout": "none"}
 
+    def _part(self, split: Split) -> Tensor:
+        text = {"train": self.corpus.train, "valid": self.corpus.valid, "test": self.corpus.test}[split]
+        limit = self.config.valid_pieces * self.config.length if split == "valid" else 0
+        return text[: limit or None]
 
-def score_pieces(model: nn.Module, text: Tensor, length: int, batch_size: int) -> Score:
-    """Scores consecutive pieces of a text, each from the initial state; needs memory for a chunk of steps only."""
+    def _score(self, model: nn.Module, text: Tensor, length: int) -> Score:
+        return score_pieces(model, text, length, self.config.evaluation_batch_size, self.seed)
+
+
+def score_pieces(model: nn.Module, text: Tensor, length: int, batch_size: int, seed: int) -> Score:
+    """Scores the pieces of a text, each from the initial state; needs memory for a chunk of steps only.
+
+    Args:
+        model: in evaluation, with the statistics that are wanted.
+        text: indices, shape (N,).
+        length: symbols of a piece.
+        batch_size: pieces read together: the rows of batch statistics.
+        seed: of the order in which the pieces come together.
+    """
     score = Score()
-    for tokens, targets in pieces(text, length, batch_size):
+    for tokens, targets in pieces(text, length, batch_size, generator(seed, Purpose.EVALUATION)):
         _score(score, model, tokens, targets)
     return score
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bnrnn.training import language
-from bnrnn.training.language import Score, Sequences, Streams, linear_cross_entropy, pieces
+from bnrnn.training.batches import Sequences, Streams, pieces
+from bnrnn.training.loss import linear_cross_entropy
+from bnrnn.training.score import Score
 
 
 def test_targets_are_the_inputs_shifted_by_one() -> None:
@@ -73,7 +74,7 @@ def test_a_stream_goes_on_where_the_window_before_ended() -> None:
 
 def test_pieces_leave_no_single_row() -> None:
     text = torch.arange(71)
-    batches = pieces(text, 10, 3)
+    batches = list(pieces(text, 10, 3))
     assert [inputs.shape[1] for inputs, _ in batches] == [3, 4]
     assert torch.cat([inputs[0] for inputs, _ in batches]).tolist() == list(range(0, 70, 10))
 
@@ -95,7 +96,7 @@ def test_a_text_that_is_too_short_is_refused(call: object, message: str) -> None
 
 @pytest.mark.parametrize("block", [1, 22, 50, 10_000])
 def test_loss_and_gradients_are_those_of_the_whole_softmax(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(language, "_BLOCK", block)
+    monkeypatch.setattr("bnrnn.training.loss._BLOCK", block)
     torch.manual_seed(0)
     hidden = torch.randn(7, 3, 5, dtype=torch.double, requires_grad=True)
     weight = torch.randn(11, 5, dtype=torch.double, requires_grad=True)

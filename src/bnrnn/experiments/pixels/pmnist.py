@@ -6,8 +6,11 @@ replacement, so that 283 pixels are never shown; the published 90.2 and 95.4 mos
 
 from __future__ import annotations
 
-from bnrnn.experiments.experiment import Experiment
-from bnrnn.experiments.pixels import PixelConfig, PixelTask
+from bnrnn.experiments.experiment import Experiment, Judgement
+from bnrnn.experiments.pixels.config import PixelConfig
+from bnrnn.experiments.pixels.task import PixelTask
+
+_JUDGEMENT = Judgement("accuracy", "higher", "validation accuracy", figure="pmnist")
 
 PMNIST = Experiment(
     name="pmnist",
@@ -18,6 +21,7 @@ PMNIST = Experiment(
     cost="100,000 updates; 5 to 8 h on 2 cores",
     config=PixelConfig(),
     build=lambda config: PixelTask(config, data="mnist", order="permuted"),
+    judgement=_JUDGEMENT,
 )
 
 PMNIST_RELEASED = Experiment(
@@ -29,4 +33,5 @@ PMNIST_RELEASED = Experiment(
     cost="100,000 updates; 5 to 8 h on 2 cores",
     config=PixelConfig(),
     build=lambda config: PixelTask(config, data="mnist", order="with-replacement"),
+    judgement=_JUDGEMENT,
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bnrnn.experiments.experiment import Experiment
-from bnrnn.experiments.pixels import PixelConfig, PixelTask
+from bnrnn.experiments.experiment import Experiment, Judgement
+from bnrnn.experiments.pixels.config import PixelConfig
+from bnrnn.experiments.pixels.task import PixelTask
 
 SMNIST = Experiment(
     name="smnist",
@@ -14,4 +15,5 @@ SMNIST = Experiment(
     cost="100,000 updates; 5 to 8 h on 2 cores",
     config=PixelConfig(),
     build=lambda config: PixelTask(config, data="mnist", order="scan"),
+    judgement=Judgement("accuracy", "higher", "validation accuracy", figure="smnist"),
 )

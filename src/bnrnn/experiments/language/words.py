@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from bnrnn.data import ptb
 from bnrnn.data.corpus import Corpus, Vocabulary
-from bnrnn.experiments.experiment import Experiment
-from bnrnn.experiments.language import LAYERS, Cell, LanguageModel, State, carry_of, causal_norm, state_of
+from bnrnn.experiments.config import Config
+from bnrnn.experiments.language.model import LAYERS, LanguageModel, State, carry_of, causal_norm, state_of
 from bnrnn.experiments.norms import NormName
 from bnrnn.training import Carry, Metrics, Plan, Purpose, Statistics, Step, seed_of
-from bnrnn.training.language import Score, Streams
+from bnrnn.training.batches import Streams
+from bnrnn.training.evaluation import has_batch_statistics
+from bnrnn.training.score import Score
 from bnrnn.training.task import Split
 
 
@@ -41,23 +42,17 @@ SCHEDULES = {
 
 
 @dataclass(frozen=True)
-class WordConfig:
+class WordConfig(Config):
     """Options of the word-level language models; the defaults are those of the small one.
 
     Raises:
-        ValueError: an option out of its range.
+        ValueError: an option out of its range, or two that do not go together.
     """
 
-    cell: Cell = "lstm"
-    """Recurrent cell."""
     norm: NormName = "input-frame"
     """Normalization; "input-frame" is the paper's, "none" its baseline."""
-    seed: int = 1
-    """Seed of initialisation and dropout."""
     units: int = 200
     """Hidden units of each of the two layers, and features of the embedding."""
-    gamma: float | None = None
-    """Initial gain of every batch normalization; None for the preset's own, 1 for "input-frame"."""
     dropout: float = 0.0
     """On the embedding, between the layers and before the softmax."""
     init: float = 0.1
@@ -78,28 +73,12 @@ class WordConfig:
     """Largest global gradient norm."""
     resets: Literal[1, 2] = 1
     """How often in an epoch the carried state is set back to zero; the released code does it twice."""
-    population_every: int = 0
-    """Updates between evaluations with population statistics as well; 0: at the end only."""
-    selection_statistics: Statistics = "batch"
-    """Statistics that the model is chosen with."""
-    backend: Literal["auto", "reference", "cpu"] = "auto"
-    """Implementation of the recurrence."""
+
+    LEAST: ClassVar = {**Config.LEAST, "steps": 1}
+    POSITIVE: ClassVar = (*Config.POSITIVE, "init")
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("units", 1),
-            ("steps", 1),
-            ("batch_size", 1),
-            ("seed", 0),
-            ("population_every", 0),
-        ):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if self.epochs is not None and self.epochs < 1:
-            raise ValueError(f"epochs must be at least 1, got {self.epochs}")
-        for name in ("learning_rate", "clip", "init"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be greater than 0, got {getattr(self, name)}")
+        super().__post_init__()
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
         causal_norm(self.norm, self.gamma)
@@ -135,13 +114,14 @@ class WordTask:
     """
 
     def __init__(self, config: WordConfig, corpus: Corpus) -> None:
-        self.config, self.seed = config, config.seed
+        self.config, self.seed, self.sources = config, config.seed, corpus.sources
         parts = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}
         self.streams = {split: Streams(part, config.batch_size, config.steps) for split, part in parts.items()}
         self.model = config.build_model(corpus.vocabulary)
         self.schedule = SCHEDULES[config.size, config.schedule]
         self.plan = Plan(
             updates=(config.epochs or self.schedule.epochs) * self.epoch_length(0),
+            evaluate_every=config.evaluate_every,
             population_every=config.population_every,
             clip=config.clip,
             selection="batch_perplexity",
@@ -192,37 +172,11 @@ class WordTask:
             "error": score.error,
         }
 
+    def rows(self, split: Split, statistics: Statistics) -> int | None:
+        return self.config.batch_size if has_batch_statistics(self.model) else None
+
     def population_batches(self) -> Iterator[dict[str, Any]]:
         """The training part as one call, in which the model carries its state from window to window."""
         streams = self.streams["train"]
         tokens = streams.symbols[: streams.count * streams.window].long()
         yield {"tokens": tokens, "window": streams.window, "readout": "none"}
-
-
-_SMALL = WordConfig()
-_MEDIUM = replace(_SMALL, size="medium", units=650, dropout=0.5, init=0.05, steps=35)
-_LARGE = replace(_SMALL, size="large", units=1500, dropout=0.65, init=0.04, steps=35, clip=10.0)
-
-
-def _label(config: WordConfig) -> str:
-    schedule = "" if config.schedule == "text" else f"-{config.schedule}"
-    return f"{config.cell}-{config.norm}{schedule}-seed{config.seed}"
-
-
-def _experiment(name: str, config: WordConfig, cost: str) -> Experiment:
-    return Experiment(
-        name=f"ptb-word-{name}",
-        summary=f"Penn Treebank by words, two layers of {config.units} units, state carried over",
-        paper="Laurent et al. 2015, 5.2",
-        target="Table 2" + ("; Figure 3" if name == "large" else ""),
-        data="ptb",
-        cost=cost,
-        config=config,
-        build=lambda config: WordTask(config, ptb.words()),
-        label=_label,
-    )
-
-
-PTB_WORD_SMALL = _experiment("small", _SMALL, "21,780 updates; half an hour to an hour on 2 cores")
-PTB_WORD_MEDIUM = _experiment("medium", _MEDIUM, "33,160 updates; 8 h on 2 cores")
-PTB_WORD_LARGE = _experiment("large", _LARGE, "45,595 updates; 2 days on 2 cores")

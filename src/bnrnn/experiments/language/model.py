@@ -13,9 +13,8 @@ from torch import Tensor, nn
 import bnrnn
 from bnrnn.data.corpus import Vocabulary
 from bnrnn.experiments.norms import NormName, norm_of
-from bnrnn.training.language import linear_cross_entropy
+from bnrnn.training.loss import linear_cross_entropy
 
-Cell = Literal["lstm", "gru", "rnn"]
 Readout = Literal["all", "last", "none"]
 State = tuple[Tensor, ...]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bnrnn.data import text8
-from bnrnn.experiments.characters import CharacterConfig, CharacterTask
-from bnrnn.experiments.experiment import Experiment
+from bnrnn.experiments.experiment import Experiment, Judgement
+from bnrnn.experiments.language.characters import CharacterConfig, CharacterTask
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,19 @@ TEXT8 = Experiment(
         length=180,
         learning_rate=1e-3,
         population_batch_size=1000,
+        evaluation_batch_size=128,
         evaluate_every=500,
         valid_pieces=10_000,
     ),
     build=lambda config: CharacterTask(config, text8.load(config.slice), test_lengths=(1000,)),
+    judgement=Judgement(
+        "bpc",
+        "lower",
+        "validation bits per character",
+        figure="text8",
+        defaults=("cell", "units", "batch_size", "length", "carry_state"),
+        obstacle=lambda config: None if config.slice is None else f"the first {config.slice:,} characters only",
+    ),
     label=_label,
+    named=("cell", "norm", "seed", "slice"),
 )

@@ -1,0 +1,117 @@
+"""A run folder, opened: its experiment and config, its model and the data that it was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from bnrnn.experiments.experiment import Experiment
+from bnrnn.experiments.registry import find
+from bnrnn.training import RunError, RunFolder, checkpoint
+from bnrnn.training.evaluation import evaluate
+
+Which = Literal["best", "last", "final"]
+
+
+@dataclass(frozen=True)
+class OpenedRun:
+    """What :func:`open_run` found.
+
+    Args:
+        experiment: of which the run is.
+        config: its options.
+        described: ``config.json``, brought to this version.
+        folder: the run's.
+        fabric: device and precision that the run's model is computed with.
+        parameters: the model's state by name.
+        update: after which the model had it.
+    """
+
+    experiment: Experiment
+    config: Any
+    described: dict[str, Any]
+    folder: RunFolder
+    fabric: Fabric
+    parameters: dict[str, Tensor]
+    update: int
+
+    @cached_property
+    def task(self) -> Any:
+        """The experiment's task with the run's model, on its device and in evaluation; reads the data when first asked.
+
+        Raises:
+            RunError: the parameters do not fit the config.
+            DataError, ValueError: the data are not there, or are other data.
+        """
+        task = self.experiment.build(self.config)
+        self.load(task.model)
+        self.fabric.setup_module(task.model)
+        task.model.eval()
+        return task
+
+    @property
+    def model(self) -> nn.Module:
+        """The task's model."""
+        return self.task.model
+
+    def load(self, model: nn.Module) -> None:
+        """Puts the run's parameters into a model of its config.
+
+        Raises:
+            RunError: they do not fit.
+        """
+        try:
+            model.load_state_dict(self.parameters)
+        except RuntimeError as error:
+            raise RunError(f"{self.folder.path} does not fit its config: {' '.join(str(error).split())}") from error
+
+
+def open_run(path: Path, which: Which = "best", device: str = "auto") -> OpenedRun:
+    """Opens the folder of a run, finished or still at work.
+
+    Args:
+        path: the folder.
+        which: ``"best"``: the selected model so far; ``"last"``: the one the run has come to; ``"final"``: the selected
+            one with the population statistics of the final evaluation, where the run has come to that, else as
+            ``"best"``.
+        device: where to compute, as Fabric calls it.
+
+    Raises:
+        RunError: it is no run folder, of no experiment of this version, or has no checkpoint yet.
+    """
+    folder = RunFolder(path)
+    held = folder.read_config()
+    experiment = find(held["experiment"])
+    config, described = experiment.restore(held), experiment.upgrade(held)
+    fabric = Fabric(accelerator=device, devices=1, precision=described["precision"])
+    if which == "final" and folder.model.exists():
+        parameters, facts = checkpoint.load(folder.model)
+        return OpenedRun(experiment, config, described, folder, fabric, parameters, facts["update"])
+    if not folder.checkpoint.exists():
+        raise RunError(f"{path} has no checkpoint yet; train it with bnrnn run")
+    kind = "last" if which == "last" else "best"
+    parameters, update = checkpoint.model_of(*checkpoint.load(folder.checkpoint), kind)
+    return OpenedRun(experiment, config, described, folder, fabric, parameters, update)
+
+
+def evaluate_run(
+    path: Path, which: Literal["best", "last"] = "best", device: str = "auto"
+) -> tuple[OpenedRun, dict[str, Any]]:
+    """Evaluates a run's model on the validation and test parts with both kinds of statistics.
+
+    The run and the numbers are returned; the numbers are also written to ``evaluation.json`` in the folder.
+
+    Raises:
+        RunError: see :func:`open_run`.
+    """
+    run = open_run(path, which, device)
+    with run.fabric.autocast():
+        found = evaluate(run.task, run.model, ["valid", "test"], ["batch", "population"], run.fabric.device)
+    record = {"model": which, "update": run.update, "evaluation": found}
+    run.folder.write_json(path / "evaluation.json", record)
+    return run, record

@@ -1,0 +1,48 @@
+"""What a language model is judged by."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+
+class Score:
+    """Cross-entropy summed over the batches of an evaluation, and what the papers report of it.
+
+    ``perplexity`` is the exponential of the mean cross-entropy over all predictions. ``batch_perplexity`` is the
+    mean over the batches of each one's exponential, as the released code of Laurent et al. 2015 has it; by
+    convexity it is the larger of the two.
+    """
+
+    def __init__(self) -> None:
+        self.nats = self.perplexities = 0.0
+        self.correct = self.predictions = self.batches = 0
+
+    def add(self, loss: Tensor, correct: Tensor, predictions: int) -> None:
+        """Takes a batch's mean loss in nats, its number of right predictions, and the number of all."""
+        self.nats += loss.item() * predictions
+        self.perplexities += math.exp(min(loss.item(), 700.0))
+        self.correct += int(correct)
+        self.predictions += predictions
+        self.batches += 1
+
+    @property
+    def loss(self) -> float:
+        return self.nats / self.predictions
+
+    @property
+    def bits(self) -> float:
+        return self.loss / math.log(2)
+
+    @property
+    def error(self) -> float:
+        return 1 - self.correct / self.predictions
+
+    @property
+    def perplexity(self) -> float:
+        return math.exp(min(self.loss, 700.0))
+
+    @property
+    def batch_perplexity(self) -> float:
+        return self.perplexities / self.batches
