@@ -39,7 +39,7 @@ def characters(norm: str = "recurrent", **options: object) -> CharacterTask:
 
 
 def words(norm: str = "input-frame", **options: object) -> WordTask:
-    config = WordConfig(norm=norm, units=6, steps=5, batch_size=4)  # type: ignore[arg-type]
+    config = WordConfig(norm=norm, units=6, steps=5, batch_size=4, schedule="text")  # type: ignore[arg-type]
     return WordTask(dataclasses.replace(config, **options), corpus())  # type: ignore[arg-type]
 
 
@@ -292,6 +292,47 @@ def test_word_evaluation_by_hand() -> None:
     assert streams.count == 4
     assert found["perplexity"] == pytest.approx(math.exp(sum(losses) / 4), rel=1e-5)
     assert found["batch_perplexity"] == pytest.approx(sum(map(math.exp, losses)) / 4, rel=1e-5)
+
+
+@pytest.mark.parametrize(("options", "floor"), [({"schedule": "released"}, 1e-6), ({"probability_floor": 0.1}, 0.1)])
+def test_the_floor_of_words_is_in_the_loss_and_the_headline(options: dict[str, object], floor: float) -> None:
+    task = words("none", **options)
+    assert task.config.rules.floor == floor
+    tokens, targets, keep = task.batch(0, 0)
+    logits, _ = task.model.train()(tokens)
+    assert isinstance(logits, Tensor)
+    expected = -(logits.softmax(-1).gather(-1, targets[..., None]) + floor).log().mean()
+    step = task.loss(task.model, (tokens, targets, keep), task.start(0))
+    torch.testing.assert_close(step.loss, 5 * expected)
+    assert step.metrics["perplexity"].item() == pytest.approx(expected.exp().item(), rel=1e-6)
+    with evaluate_statistics(task.model, "batch"):
+        found = task.evaluate(task.model, "valid", "batch")
+        true, floored, state = [], [], None
+        for position in range(task.streams["valid"].count):
+            tokens, targets = task.streams["valid"].batch(position)
+            logits, state = task.model(tokens, state=state)
+            assert isinstance(logits, Tensor)
+            probabilities = logits.softmax(-1).gather(-1, targets[..., None])
+            true.append(-probabilities.log().mean().item())
+            floored.append(-(probabilities + floor).log().mean().item())
+    assert found["perplexity"] == pytest.approx(math.exp(sum(true) / 4), rel=1e-6)
+    assert found["batch_perplexity"] == pytest.approx(sum(map(math.exp, floored)) / 4, rel=1e-6)
+
+
+def test_the_released_rules_of_words() -> None:
+    """Two validations and two resets an epoch, and rows of training metrics that end at the validations."""
+    assert {e.config.schedule for e in (PTB_WORD_SMALL, PTB_WORD_MEDIUM, PTB_WORD_LARGE)} == {"released"}
+    whole = Corpus("made up", "word", *(torch.zeros(n, dtype=torch.uint8) for n in (929_589, 73_760, 82_430)), SYMBOLS)  # type: ignore[arg-type]
+    task = WordTask(dataclasses.replace(PTB_WORD_SMALL.config, units=3), whole)
+    assert task.plan.updates == 7260
+    assert task.plan.evaluate_every == 726
+    assert 726 % task.plan.log_every == 0
+    assert task.starts == {0, 726}
+    told = dataclasses.replace(PTB_WORD_SMALL.config, units=3, evaluate_every=100, resets=1, probability_floor=0.0)
+    other = WordTask(told, whole)
+    assert (other.plan.evaluate_every, other.starts, other.rules.floor) == (100, {0}, 0.0)
+    earlier = PTB_WORD_SMALL.restore({"config": {"schedule": "released", "resets": 1}})
+    assert earlier.rules.floor == 0.0  # what runs were made with before there was a floor
 
 
 def test_population_statistics_of_words_are_per_position_of_the_window() -> None:

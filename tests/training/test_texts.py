@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from bnrnn.training.batches import Sequences, Streams, pieces
-from bnrnn.training.loss import linear_cross_entropy
+from bnrnn.training.loss import Predicted, linear_cross_entropy
 from bnrnn.training.score import Score
 
 
@@ -104,21 +104,51 @@ def test_loss_and_gradients_are_those_of_the_whole_softmax(block: int, monkeypat
     targets = torch.randint(11, (7, 3))
     inputs = (hidden, weight, bias)
 
-    loss, correct = linear_cross_entropy(hidden, weight, bias, targets)
+    loss, entropy, correct = linear_cross_entropy(hidden, weight, bias, targets)
     logits = hidden @ weight.t() + bias
     expected = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
     torch.testing.assert_close(loss, expected)
     assert int(correct) == int((logits.argmax(-1) == targets).sum())
+    assert entropy == loss
+    assert not entropy.requires_grad
     torch.testing.assert_close(torch.autograd.grad(2.5 * loss, inputs), torch.autograd.grad(2.5 * expected, inputs))
+
+
+@pytest.mark.parametrize("block", [22, 10_000])
+def test_a_floor_is_added_to_each_probability(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bnrnn.training.loss._BLOCK", block)
+    torch.manual_seed(0)
+    hidden = torch.randn(7, 3, 5, dtype=torch.double, requires_grad=True)
+    weight = torch.randn(11, 5, dtype=torch.double, requires_grad=True)
+    bias = torch.randn(11, dtype=torch.double, requires_grad=True)
+    targets = torch.randint(11, (7, 3))
+    inputs = (hidden, weight, bias)
+    loss, entropy, _ = linear_cross_entropy(hidden, weight, bias, targets, floor=0.02)
+    probabilities = torch.softmax(hidden @ weight.t() + bias, -1).gather(-1, targets[..., None])
+    expected = -(probabilities + 0.02).log().mean()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(entropy, -probabilities.log().mean(), check_dtype=False)
+    torch.testing.assert_close(torch.autograd.grad(2.5 * loss, inputs), torch.autograd.grad(2.5 * expected, inputs))
+
+
+def test_a_floor_bounds_the_loss_of_the_impossible() -> None:
+    hidden = torch.tensor([[1000.0], [-1000.0]], requires_grad=True)
+    weight, bias = torch.tensor([[1.0], [-1.0]]), torch.zeros(2)
+    loss, entropy, _ = linear_cross_entropy(hidden, weight, bias, torch.tensor([0, 0]), floor=1e-6)
+    assert loss.item() == pytest.approx(-math.log(1e-6) / 2, rel=1e-5)
+    assert entropy.item() == 1000.0
+    loss.backward()
+    assert hidden.grad is not None
+    assert not hidden.grad.any()
 
 
 def test_loss_without_gradients_and_of_extreme_logits() -> None:
     hidden = torch.tensor([[1000.0], [-1000.0]], requires_grad=True)
     weight, bias = torch.tensor([[1.0], [-1.0]]), torch.zeros(2)
     with torch.no_grad():
-        loss, correct = linear_cross_entropy(hidden, weight, bias, torch.tensor([0, 0]))
+        loss, _, correct = linear_cross_entropy(hidden, weight, bias, torch.tensor([0, 0]))
     assert (loss.item(), int(correct)) == (1000.0, 1)
-    loss, _ = linear_cross_entropy(hidden, weight, bias, torch.tensor([0, 0]))
+    loss, *_ = linear_cross_entropy(hidden, weight, bias, torch.tensor([0, 0]))
     loss.backward()
     assert hidden.grad is not None
     assert hidden.grad.tolist() == [[0.0], [-1.0]]
@@ -129,7 +159,7 @@ def test_the_loss_of_reduced_precision_is_summed_in_full() -> None:
     hidden = torch.randn(400, 8, dtype=torch.bfloat16, requires_grad=True)
     weight, bias = torch.randn(30, 8, requires_grad=True), torch.zeros(30, requires_grad=True)
     targets = torch.randint(30, (400,))
-    loss, _ = linear_cross_entropy(hidden, weight, bias, targets)
+    loss, *_ = linear_cross_entropy(hidden, weight, bias, targets)
     expected = F.cross_entropy((hidden @ weight.bfloat16().t()).float(), targets)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
@@ -142,7 +172,7 @@ def test_the_loss_of_reduced_precision_is_summed_in_full() -> None:
 
 def test_second_derivatives_are_refused() -> None:
     hidden = torch.randn(2, 3, requires_grad=True)
-    loss, _ = linear_cross_entropy(hidden, torch.randn(4, 3), torch.zeros(4), torch.tensor([0, 1]))
+    loss, *_ = linear_cross_entropy(hidden, torch.randn(4, 3), torch.zeros(4), torch.tensor([0, 1]))
     (gradient,) = torch.autograd.grad(loss, hidden, create_graph=True)
     with pytest.raises(RuntimeError):
         torch.autograd.grad(gradient.sum(), hidden)
@@ -151,10 +181,12 @@ def test_second_derivatives_are_refused() -> None:
 def test_bits_and_both_perplexities_by_hand() -> None:
     score = Score()
     # 6 predictions at probability 1/4, then 2 at probability 1/16
-    score.add(torch.tensor(math.log(4.0)), torch.tensor(3), 6)
-    score.add(torch.tensor(math.log(16.0)), torch.tensor(0), 2)
+    for probability, correct, count in ((1 / 4, 3, 6), (1 / 16, 0, 2)):
+        nats = torch.tensor(-math.log(probability))
+        floored = torch.tensor(-math.log(probability + 0.05))
+        score.add(Predicted(floored, nats, torch.tensor(correct)), count)
     assert score.bits == pytest.approx((6 * 2 + 2 * 4) / 8, rel=1e-6)
     assert score.loss == pytest.approx(2.5 * math.log(2), rel=1e-6)
     assert score.perplexity == pytest.approx(2**2.5, rel=1e-6)
-    assert score.batch_perplexity == pytest.approx((4 + 16) / 2, rel=1e-6)
+    assert score.batch_perplexity == pytest.approx((1 / 0.3 + 1 / 0.1125) / 2, rel=1e-6)
     assert score.error == pytest.approx(5 / 8)

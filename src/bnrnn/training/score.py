@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import math
 
-from torch import Tensor
+from bnrnn.training.loss import Predicted
 
 
 class Score:
     """Cross-entropy summed over the batches of an evaluation, and what the papers report of it.
 
     ``perplexity`` is the exponential of the mean cross-entropy over all predictions. ``batch_perplexity`` is the
-    mean over the batches of each one's exponential, as the released code of Laurent et al. 2015 has it; by
-    convexity it is the larger of the two.
+    mean over the batches of the exponential of each one's loss, as the released code of Laurent et al. 2015 has it. By
+    convexity it is the larger of the two where the loss is the cross-entropy; a floor of the probabilities bounds
+    the loss of what is thought impossible and so lowers it.
     """
 
     def __init__(self) -> None:
         self.nats = self.perplexities = 0.0
         self.correct = self.predictions = self.batches = 0
 
-    def add(self, loss: Tensor, correct: Tensor, predictions: int) -> None:
-        """Takes a batch's mean loss in nats, its number of right predictions, and the number of all."""
-        self.nats += loss.item() * predictions
-        self.perplexities += math.exp(min(loss.item(), 700.0))
-        self.correct += int(correct)
+    def add(self, predicted: Predicted, predictions: int) -> None:
+        """Takes what was predicted of a batch, and the number of its predictions."""
+        self.nats += predicted.cross_entropy.item() * predictions
+        self.perplexities += math.exp(min(predicted.loss.item(), 700.0))
+        self.correct += int(predicted.correct)
         self.predictions += predictions
         self.batches += 1
 

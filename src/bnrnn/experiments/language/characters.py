@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -156,13 +157,10 @@ class CharacterTask:
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor], carry: Carry) -> Step:
         tokens, targets = batch
-        (loss, correct), state = model(tokens, targets, state_of(carry) or None)
-        metrics = {
-            "loss": loss.detach(),
-            "bpc": loss.detach() / torch.log(torch.tensor(2.0)),
-            "accuracy": correct / targets.numel(),
-        }
-        return Step(loss, metrics, carry_of(state) if self.config.carry_state else {})
+        predicted, state = model(tokens, targets, state_of(carry) or None)
+        loss = predicted.cross_entropy
+        metrics = {"loss": loss, "bpc": loss / math.log(2), "accuracy": predicted.correct / targets.numel()}
+        return Step(predicted.loss, metrics, carry_of(state) if self.config.carry_state else {})
 
     def evaluate(self, model: nn.Module, split: Split, statistics: Statistics) -> Metrics:
         """Loss, bits per character (bpc) and error, on pieces of the training length, each from the initial state.
@@ -235,5 +233,5 @@ def _score(score: Score, model: nn.Module, tokens: Tensor, targets: Tensor) -> N
     for start in range(0, len(tokens), CHUNK):
         x = tokens[start : start + CHUNK].long().to(device)
         y = targets[start : start + CHUNK].long().to(device)
-        (loss, correct), state = model(x, y, state, start_step=start)
-        score.add(loss, correct, y.numel())
+        predicted, state = model(x, y, state, start_step=start)
+        score.add(predicted, y.numel())

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import bnrnn
 from bnrnn.data.corpus import Vocabulary
 from bnrnn.experiments.norms import NormName, norm_of
-from bnrnn.training.loss import linear_cross_entropy
+from bnrnn.training.loss import Predicted, linear_cross_entropy
 
 Readout = Literal["all", "last", "none"]
 State = tuple[Tensor, ...]
@@ -34,6 +34,7 @@ class LanguageModel(nn.Module):
         rnn: the recurrent layers, over ``len(vocabulary)`` or the embedding's features.
         embedding: features of a symbol's embedding, None for one-hot symbols.
         dropout: on the embedding and on the output; the layers bring their own between them.
+        floor: what the loss adds to each probability.
         learn_state: whether a sequence without a given state starts from learnt :math:`h_0` and :math:`c_0`,
             initially zero, instead of zeros.
     """
@@ -44,13 +45,14 @@ class LanguageModel(nn.Module):
         rnn: bnrnn.LSTM | bnrnn.GRU | bnrnn.RNN,
         embedding: int | None = None,
         dropout: float = 0.0,
+        floor: float = 0.0,
         learn_state: bool = False,
     ) -> None:
         super().__init__()
         self.vocabulary = vocabulary
         self.rnn = rnn
         self.embedding = None if embedding is None else nn.Embedding(len(vocabulary), embedding)
-        self.dropout = dropout
+        self.dropout, self.floor = dropout, floor
         self.readout = nn.Linear(rnn.hidden_size, len(vocabulary))
         names = ("h0", "c0") if isinstance(rnn, bnrnn.LSTM) else ("h0",)
         shape = (rnn.num_layers, rnn.hidden_size)
@@ -66,7 +68,7 @@ class LanguageModel(nn.Module):
         start_step: int = 0,
         window: int | None = None,
         readout: Readout = "all",
-    ) -> tuple[tuple[Tensor, Tensor] | Tensor | None, State]:
+    ) -> tuple[Predicted | Tensor | None, State]:
         """Reads symbols and predicts the next ones.
 
         Args:
@@ -78,7 +80,7 @@ class LanguageModel(nn.Module):
             readout: logits to make where there are no targets.
 
         Returns:
-            With targets their mean cross-entropy in nats and the number of right predictions; without,
+            With targets what is predicted of them; without,
             the logits (T, B, V), those of the last step (B, V), or None. Then the state after the last step.
         """
         carried = self.start(tokens.shape[1]) if state is None else state
@@ -96,7 +98,7 @@ class LanguageModel(nn.Module):
                 outputs.append(F.dropout(output, self.dropout, self.training))
         if targets is not None:
             hidden = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
-            return linear_cross_entropy(hidden, self.readout.weight, self.readout.bias, targets), carried
+            return linear_cross_entropy(hidden, self.readout.weight, self.readout.bias, targets, self.floor), carried
         if readout == "none":
             return None, carried
         if readout == "last":

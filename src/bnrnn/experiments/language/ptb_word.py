@@ -14,7 +14,7 @@ _LARGE = replace(_SMALL, size="large", units=1500, dropout=0.65, init=0.04, step
 
 
 def _label(config: WordConfig) -> str:
-    schedule = "" if config.schedule == "text" else f"-{config.schedule}"
+    schedule = "" if config.schedule == "released" else f"-{config.schedule}"
     return f"{config.cell}-{config.norm}{schedule}-seed{config.seed}"
 
 
@@ -32,14 +32,15 @@ def _experiment(name: str, config: WordConfig, cost: str) -> Experiment:
             "batch_perplexity",
             "lower",
             "validation perplexity, mean over batches",
+            also=("perplexity",),
             figure=f"ptb-word-{name}",
-            defaults=("cell", "units", "batch_size", "steps", "dropout"),
+            defaults=("cell", "units", "batch_size", "steps", "dropout", "init"),
         ),
         label=_label,
         named=("cell", "norm", "seed", "schedule"),
     )
 
 
-PTB_WORD_SMALL = _experiment("small", _SMALL, "21,780 updates; half an hour to an hour on 2 cores")
-PTB_WORD_MEDIUM = _experiment("medium", _MEDIUM, "33,160 updates; 8 h on 2 cores")
+PTB_WORD_SMALL = _experiment("small", _SMALL, "7,260 updates; 15 to 25 minutes on 2 cores")
+PTB_WORD_MEDIUM = _experiment("medium", _MEDIUM, "32,331 updates; 8 h on 2 cores")
 PTB_WORD_LARGE = _experiment("large", _LARGE, "45,595 updates; 2 days on 2 cores")

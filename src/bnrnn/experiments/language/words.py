@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -23,21 +23,32 @@ from bnrnn.training.task import Split
 
 @dataclass(frozen=True)
 class Schedule:
-    """Epochs of a run; epochs before the first decay of the step size; epochs between decays; the divisor."""
+    """How a run goes, as the paper's text or the released code has it.
+
+    Args:
+        epochs: length.
+        constant: epochs before the first decay of the step size.
+        every: epochs between decays.
+        divisor: of the step size at each.
+        rounds: how often in an epoch the model is validated and the carried state is set back to zero.
+        floor: what the loss adds to each probability.
+    """
 
     epochs: int
     constant: int
     every: int
     divisor: float
+    rounds: Literal[1, 2] = 1
+    floor: float = 0.0
 
 
 SCHEDULES = {
     ("small", "text"): Schedule(15, 6, 1, 2.0),
-    ("small", "released"): Schedule(5, 4, 4, 2.0),
+    ("small", "released"): Schedule(5, 4, 4, 2.0, rounds=2, floor=1e-6),
     ("medium", "text"): Schedule(40, 6, 1, 1.2),
-    ("medium", "released"): Schedule(39, 6, 1, 1.2),
+    ("medium", "released"): Schedule(39, 6, 1, 1.2, rounds=2, floor=1e-6),
     ("large", "text"): Schedule(55, 15, 1, 1.15),
-    ("large", "released"): Schedule(55, 14, 1, 1.15),
+    ("large", "released"): Schedule(55, 14, 1, 1.15, rounds=2, floor=1e-6),
 }
 
 
@@ -63,19 +74,37 @@ class WordConfig(Config):
     """Streams read in parallel (final paper; its draft has 20)."""
     size: Literal["small", "medium", "large"] = "small"
     """The net whose schedule holds."""
-    schedule: Literal["text", "released"] = "text"
-    """Length and decay of the step size: as the paper's text has them, or its released code."""
+    schedule: Literal["text", "released"] = "released"
+    """Length, decay of the step size, evaluations, resets and floor: as the paper's text has them, or its released
+    code."""
     epochs: int | None = None
     """Length of the run; None for the schedule's own."""
     learning_rate: float = 1.0
     """Step size of SGD at first."""
     clip: float = 5.0
     """Largest global gradient norm."""
-    resets: Literal[1, 2] = 1
-    """How often in an epoch the carried state is set back to zero; the released code does it twice."""
+    resets: Literal[1, 2] | None = None
+    """How often in an epoch the carried state is set back to zero; None for the schedule's own: 1 (text), 2 (released
+    code, at each of its validations)."""
+    probability_floor: float | None = None
+    """What the loss adds to each probability, in training and in ``batch_perplexity``; None for the schedule's own: 0
+    (text), 1e-6 (released code)."""
+    evaluate_every: int = 0
+    """Updates between evaluations; 0 for the schedule's own: once an epoch (text), twice (released code)."""
 
-    LEAST: ClassVar = {**Config.LEAST, "steps": 1}
+    LEAST: ClassVar = {**Config.LEAST, "steps": 1, "probability_floor": 0}
     POSITIVE: ClassVar = (*Config.POSITIVE, "init")
+    EARLIER: ClassVar = {"probability_floor": 0.0}
+
+    @property
+    def rules(self) -> Schedule:
+        """The schedule, with what the options change of it."""
+        rules = SCHEDULES[self.size, self.schedule]
+        return replace(
+            rules,
+            epochs=self.epochs or rules.epochs,
+            floor=rules.floor if self.probability_floor is None else self.probability_floor,
+        )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -91,7 +120,7 @@ class WordConfig(Config):
         rnn = LAYERS[self.cell](
             self.units, self.units, num_layers=2, dropout=self.dropout, norm=norm, backend=self.backend
         )
-        model = LanguageModel(vocabulary, rnn, embedding=self.units, dropout=self.dropout)
+        model = LanguageModel(vocabulary, rnn, embedding=self.units, dropout=self.dropout, floor=self.rules.floor)
         for name, parameter in model.named_parameters():
             if ".bias_hh" in name and self.cell != "gru":
                 nn.init.zeros_(parameter)  # torch.nn's second bias, of which the paper has none
@@ -118,10 +147,16 @@ class WordTask:
         parts = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}
         self.streams = {split: Streams(part, config.batch_size, config.steps) for split, part in parts.items()}
         self.model = config.build_model(corpus.vocabulary)
-        self.schedule = SCHEDULES[config.size, config.schedule]
+        self.rules = config.rules
+        length = self.epoch_length(0)
+        part = length // self.rules.rounds
+        resets = config.resets or self.rules.rounds
+        self.starts = {turn * length // resets for turn in range(resets)}
         self.plan = Plan(
-            updates=(config.epochs or self.schedule.epochs) * self.epoch_length(0),
-            evaluate_every=config.evaluate_every,
+            updates=self.rules.epochs * length,
+            evaluate_every=config.evaluate_every or (part if self.rules.rounds > 1 else 0),
+            # rows of training metrics that end where evaluations do: the training perplexity is that between two
+            log_every=next((every for every in range(50, 19, -1) if part % every == 0), 50),
             population_every=config.population_every,
             clip=config.clip,
             selection="batch_perplexity",
@@ -135,26 +170,24 @@ class WordTask:
 
     def learning_rate(self, epoch: int) -> float:
         """The first rate for some epochs, then divided again and again, as the schedule says."""
-        decays = max(0, (epoch - self.schedule.constant) // self.schedule.every + 1)
-        return self.config.learning_rate / self.schedule.divisor**decays
+        decays = max(0, (epoch - self.rules.constant) // self.rules.every + 1)
+        return self.config.learning_rate / self.rules.divisor**decays
 
     def epoch_length(self, epoch: int) -> int:
         return self.streams["train"].count
 
     def batch(self, epoch: int, position: int) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs and targets, int64 (steps, rows), and 0 where the state starts anew, else 1."""
-        length = self.epoch_length(epoch)
-        starts = {reset * length // self.config.resets for reset in range(self.config.resets)}
-        return (*self.streams["train"].batch(position), torch.tensor(float(position not in starts)))
+        return (*self.streams["train"].batch(position), torch.tensor(float(position not in self.starts)))
 
     def start(self, epoch: int) -> Carry:
         return carry_of(self.model.start(self.config.batch_size))
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor, Tensor], carry: Carry) -> Step:
         tokens, targets, keep = batch
-        (loss, _), state = model(tokens, targets, tuple(value * keep for value in state_of(carry)))
-        mean = loss.detach()
-        return Step(loss * len(tokens), {"loss": mean, "perplexity": mean.exp()}, carry_of(state))
+        predicted, state = model(tokens, targets, tuple(value * keep for value in state_of(carry)))
+        mean = predicted.loss.detach()
+        return Step(predicted.loss * len(tokens), {"loss": mean, "perplexity": mean.exp()}, carry_of(state))
 
     def evaluate(self, model: nn.Module, split: Split, statistics: Statistics) -> Metrics:
         """Both perplexities over the part's streams, the state carried along."""
@@ -163,8 +196,8 @@ class WordTask:
         state: State | None = None
         for position in range(streams.count):
             tokens, targets = streams.batch(position)
-            (loss, correct), state = model(tokens.to(device), targets.to(device), state)
-            score.add(loss, correct, targets.numel())
+            predicted, state = model(tokens.to(device), targets.to(device), state)
+            score.add(predicted, targets.numel())
         return {
             "loss": score.loss,
             "perplexity": score.perplexity,
