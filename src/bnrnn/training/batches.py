@@ -1,4 +1,4 @@
-"""A text as sequences, as streams and as pieces."""
+"""Rows in batches, and a text as sequences, as streams and as pieces."""
 
 from __future__ import annotations
 
@@ -98,8 +98,7 @@ def pieces(
         order: draws the order of the pieces; None for the text's own.
 
     Returns:
-        Batches of inputs and targets, shape (length - 1, rows), in the text's own dtype. A batch of a single row is
-        joined to the one before.
+        Batches of inputs and targets, shape (length - 1, rows), in the text's own dtype; see :func:`batched`.
 
     Raises:
         ValueError: the text is shorter than a piece.
@@ -108,10 +107,18 @@ def pieces(
     if count < 1:
         raise ValueError(f"the text has {len(text):,} symbols, too few for one piece of {length:,}")
     rows = text[: count * length].view(count, length)
-    places = list((torch.arange(count) if order is None else torch.randperm(count, generator=order)).split(batch_size))
-    if len(places) > 1 and len(places[-1]) == 1:
-        places[-2:] = [torch.cat(places[-2:])]
-    return (shifted(rows[place].t()) for place in places)
+    places = torch.arange(count) if order is None else torch.randperm(count, generator=order)
+    return (shifted(rows[place].t()) for place in batched(places, batch_size))
+
+
+def batched(rows: Tensor, size: int) -> list[Tensor]:
+    """Rows in batches of a size, the last one smaller; a single row, which has no batch statistics, is joined to the
+    batch before.
+    """
+    batches = list(rows.split(size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
 
 
 def shifted(symbols: Tensor) -> tuple[Tensor, Tensor]:

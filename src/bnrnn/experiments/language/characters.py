@@ -162,21 +162,21 @@ class CharacterTask:
         metrics = {"loss": loss, "bpc": loss / math.log(2), "accuracy": predicted.correct / targets.numel()}
         return Step(predicted.loss, metrics, carry_of(state) if self.config.carry_state else {})
 
-    def evaluate(self, model: nn.Module, split: Split, statistics: Statistics) -> Metrics:
+    def evaluate(self, model: nn.Module, split: Split, statistics: Statistics, rows: int | None = None) -> Metrics:
         """Loss, bits per character (bpc) and error, on pieces of the training length, each from the initial state.
 
         The pieces come in an order drawn once for the run: neighbours in the text would make batches that are more
         alike within than the training's, and so other statistics. Of the test part also the bpc on pieces of each
         length in ``test_lengths``, ``bpc_{length}``, and, where no batch statistics are needed, on the whole part as
-        one sequence, ``bpc_sequence``.
+        one sequence, ``bpc_sequence``. ``rows``: pieces of a batch where the config's are not meant.
         """
-        text, length = self._part(split), self.config.length
-        score = self._score(model, text, length)
+        text, length, size = self._part(split), self.config.length, rows or self.config.evaluation_batch_size
+        score = score_pieces(model, text, length, size, self.seed)
         metrics = {"loss": score.loss, "bpc": score.bits, "error": score.error, "accuracy": 1 - score.error}
         if split == "test":
             for piece in self.test_lengths:
                 if len(text) >= 2 * piece:
-                    metrics[f"bpc_{piece}"] = self._score(model, text, piece).bits
+                    metrics[f"bpc_{piece}"] = score_pieces(model, text, piece, size, self.seed).bits
             if self.config.whole_test and (statistics == "population" or not has_batch_statistics(model)):
                 metrics["bpc_sequence"] = score_sequence(model, text).bits
         return metrics
@@ -184,10 +184,13 @@ class CharacterTask:
     def rows(self, split: Split, statistics: Statistics) -> int | None:
         if not has_batch_statistics(self.model):
             return None
-        population = statistics == "population"
-        size = self.config.population_batch_size if population else self.config.evaluation_batch_size
-        text = self.corpus.train if population else self._part(split)
-        return min(size, len(text) // self.config.length)
+        if statistics == "population":
+            return min(self.config.population_batch_size, self.most_rows("train"))
+        return min(self.config.evaluation_batch_size, self.most_rows(split))
+
+    def most_rows(self, split: Split) -> int:
+        """The largest batch that a part can be evaluated in: its pieces."""
+        return len(self._part(split)) // self.config.length
 
     def population_batches(self) -> Iterator[dict[str, Any]]:
         """The training part in sequences of the training length, in an order drawn once for the run."""
@@ -199,9 +202,6 @@ class CharacterTask:
         text = {"train": self.corpus.train, "valid": self.corpus.valid, "test": self.corpus.test}[split]
         limit = self.config.valid_pieces * self.config.length if split == "valid" else 0
         return text[: limit or None]
-
-    def _score(self, model: nn.Module, text: Tensor, length: int) -> Score:
-        return score_pieces(model, text, length, self.config.evaluation_batch_size, self.seed)
 
 
 def score_pieces(model: nn.Module, text: Tensor, length: int, batch_size: int, seed: int) -> Score:

@@ -144,8 +144,8 @@ class WordTask:
 
     def __init__(self, config: WordConfig, corpus: Corpus) -> None:
         self.config, self.seed, self.sources = config, config.seed, corpus.sources
-        parts = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}
-        self.streams = {split: Streams(part, config.batch_size, config.steps) for split, part in parts.items()}
+        self.parts = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}
+        self.streams = {split: Streams(part, config.batch_size, config.steps) for split, part in self.parts.items()}
         self.model = config.build_model(corpus.vocabulary)
         self.rules = config.rules
         length = self.epoch_length(0)
@@ -189,10 +189,14 @@ class WordTask:
         mean = predicted.loss.detach()
         return Step(predicted.loss * len(tokens), {"loss": mean, "perplexity": mean.exp()}, carry_of(state))
 
-    def evaluate(self, model: nn.Module, split: Split, statistics: Statistics) -> Metrics:
-        """Both perplexities over the part's streams, the state carried along."""
+    def evaluate(self, model: nn.Module, split: Split, statistics: Statistics, rows: int | None = None) -> Metrics:
+        """Both perplexities over the part's streams, the state carried along.
+
+        ``rows``: streams where the config's are not meant. With others the text is cut elsewhere.
+        """
         device = next(model.parameters()).device
-        streams, score = self.streams[split], Score()
+        score = Score()
+        streams = Streams(self.parts[split], rows, self.config.steps) if rows else self.streams[split]
         state: State | None = None
         for position in range(streams.count):
             tokens, targets = streams.batch(position)
@@ -207,6 +211,10 @@ class WordTask:
 
     def rows(self, split: Split, statistics: Statistics) -> int | None:
         return self.config.batch_size if has_batch_statistics(self.model) else None
+
+    def most_rows(self, split: Split) -> int:
+        """The largest number of streams that fill a window with a part."""
+        return len(self.parts[split]) // (self.config.steps + 1)
 
     def population_batches(self) -> Iterator[dict[str, Any]]:
         """The training part as one call, in which the model carries its state from window to window."""

@@ -14,6 +14,7 @@ from bnrnn.data import digits, mnist
 from bnrnn.experiments.pixels.config import Order, PixelConfig, initial_noise
 from bnrnn.experiments.pixels.model import PixelClassifier
 from bnrnn.training import Carry, Metrics, Plan, Purpose, RMSProp, Split, Statistics, Step, generator, seed_of
+from bnrnn.training.batches import batched
 from bnrnn.training.evaluation import has_batch_statistics
 
 
@@ -82,14 +83,15 @@ class PixelTask:
         accuracy = (logits.detach().argmax(1) == labels).float().mean()
         return Step(loss, {"loss": loss.detach(), "accuracy": accuracy})
 
-    def evaluate(self, model: nn.Module, split: Split, statistics: Statistics) -> Metrics:
+    def evaluate(self, model: nn.Module, split: Split, statistics: Statistics, rows: int | None = None) -> Metrics:
+        """Loss, accuracy and error, in the data's order; in batches of ``rows`` where the config's are not meant."""
         images, labels = self.parts[split]
         device = self.model.h0.device
         loss = correct = 0.0
-        for rows in torch.arange(len(labels)).split(self.config.evaluation_batch_size):
-            logits = model(self._pixels(images[rows]).to(device)).cpu()
-            loss += F.cross_entropy(logits, labels[rows], reduction="sum").item()
-            correct += (logits.argmax(1) == labels[rows]).sum().item()
+        for places in batched(torch.arange(len(labels)), rows or self.config.evaluation_batch_size):
+            logits = model(self._pixels(images[places]).to(device)).cpu()
+            loss += F.cross_entropy(logits, labels[places], reduction="sum").item()
+            correct += (logits.argmax(1) == labels[places]).sum().item()
         accuracy = correct / len(labels)
         return {"loss": loss / len(labels), "accuracy": accuracy, "error": 1 - accuracy}
 
@@ -98,10 +100,14 @@ class PixelTask:
             return None
         if statistics == "population":
             return min(self.config.population_batch_size, len(self.images.train_labels))
-        return min(self.config.evaluation_batch_size, len(self.parts[split][1]))
+        return min(self.config.evaluation_batch_size, self.most_rows(split))
+
+    def most_rows(self, split: Split) -> int:
+        """The largest batch that a part can be evaluated in."""
+        return len(self.parts[split][1])
 
     def population_batches(self) -> Iterator[tuple[Tensor]]:
-        for images in self.images.train_images.split(self.config.population_batch_size):
+        for images in batched(self.images.train_images, self.config.population_batch_size):
             yield (self._pixels(images),)
 
     def _pixels(self, images: Tensor) -> Tensor:
