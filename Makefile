@@ -59,11 +59,12 @@ records: $(VENV)/.ready-demo
 	for run in $(RUNS); do \
 	  mkdir -p records/$$(basename $$run) || exit; \
 	  cp $$run/config.json $$run/environment.json $$run/metrics.jsonl records/$$(basename $$run) || exit; \
-	  for file in result.json lengths.json; do \
+	  for file in result.json lengths.json rows.json; do \
 	    if [ -f $$run/$$file ]; then cp $$run/$$file records/$$(basename $$run) || exit; fi; \
 	  done; \
 	done
 	$(BIN)/bnrnn report --out records/report $(sort $(dir $(wildcard records/*/config.json)) $(RUNS:runs/%=records/%/))
+	$(BIN)/python records/readme.py
 
 # torch first, at the tested version: a looser requirement would take the newest build with its GPU libraries
 define set-up

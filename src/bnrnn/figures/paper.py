@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any
 
 
 @dataclass(frozen=True)
 class PaperCurve:
-    """One curve of a figure: ``values`` at ``updates``, to be interpolated linearly."""
+    """One curve of a figure: ``values`` at ``updates``, to be interpolated linearly.
+
+    Args:
+        name: what the paper calls the model.
+        updates, values: the points.
+        variant: what our runs call the model; a norm's name, where the experiment has no other names.
+        split: ``"valid"``, or ``"train"`` for what the authors' loop logged in training.
+        metric: our name of the quantity.
+        where: which figure.
+        rows: over how many rows the batch statistics were taken, any of these; empty where the sources do not say.
+    """
 
     name: str
     updates: tuple[int, ...]
     values: tuple[float, ...]
+    variant: str = "none"
+    split: str = "valid"
+    metric: str = ""
+    where: str = ""
+    rows: tuple[int, ...] = ()
 
     def at(self, update: int) -> float | None:
         """The value at an update, None outside the figure."""
@@ -30,59 +46,55 @@ class PaperCurve:
 
 @dataclass(frozen=True)
 class PaperResult:
-    """One printed number: of which norm, on which part, with which statistics, and where it stands.
+    """One printed number: of which model, on which part, with which statistics, and where it stands.
 
-    ``metric`` is named where it is not the experiment's.
+    ``statistics`` is None where the paper does not say. For ``"train"`` the metric is one of the training rows.
     """
 
-    norm: str
+    variant: str
     split: str
-    statistics: str
+    statistics: str | None
+    metric: str
     value: float
     where: str
-    metric: str | None = None
-
-
-@dataclass(frozen=True)
-class PaperExperiment:
-    """What the papers report of one experiment.
-
-    Args:
-        metric: the name of the metric in our records.
-        axis: its name in the figure.
-        better: whether the higher or the lower value is better.
-        statistics: of the curves.
-        figure: which figure the curves are from.
-        curves: by norm.
-        results: printed values.
-    """
-
-    metric: str
-    axis: str
-    better: Literal["higher", "lower"]
-    statistics: str
-    figure: str | None
-    curves: dict[str, PaperCurve]
-    results: tuple[PaperResult, ...]
+    rows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class PaperLengths:
-    """One curve of the figure of test bits per character over the length of the sequences."""
+    """One curve of test bits per character over the length of the pieces."""
 
     name: str
-    norm: str
+    variant: str
     statistics: str
     lengths: tuple[int, ...]
     values: tuple[float, ...]
 
 
-def paper_lengths() -> list[PaperLengths]:
-    """The curves of Cooijmans et al. 2017, Figure 4b."""
-    return [
-        PaperLengths(**{**curve, "lengths": tuple(curve["lengths"]), "values": tuple(curve["values"])})
-        for curve in _content()["lengths"]
-    ]
+@dataclass(frozen=True)
+class PaperFigure:
+    """What the papers report of one experiment.
+
+    Args:
+        figure: which figure the curves are from.
+        curves: all of them.
+        results: printed values.
+        names: what the paper calls each variant.
+        lengths: curves over the length of the test pieces.
+        unit: what the curves' horizontal axis counts.
+    """
+
+    figure: str | None
+    curves: tuple[PaperCurve, ...]
+    results: tuple[PaperResult, ...]
+    names: dict[str, str]
+    lengths: tuple[PaperLengths, ...] = ()
+    unit: str = "updates"
+
+    def curve(self, variant: str, metric: str, split: str = "valid") -> PaperCurve | None:
+        """The curve of a model, None where the figure has none."""
+        wanted = (variant, metric, split)
+        return next((curve for curve in self.curves if (curve.variant, curve.metric, curve.split) == wanted), None)
 
 
 def paper_source() -> str:
@@ -90,19 +102,45 @@ def paper_source() -> str:
     return _content()["source"]
 
 
-def paper_experiment(name: str) -> PaperExperiment | None:
-    """The papers' numbers for an experiment, None for an experiment that is not in them."""
-    found = _content()["experiments"].get(name)
-    if found is None:
+@cache
+def paper_figure(key: str | None) -> PaperFigure | None:
+    """The papers' numbers under a key, as a run's ``config.json`` names it; None for None.
+
+    Raises:
+        ValueError: there is no such key.
+    """
+    if key is None:
         return None
-    if "as" in found:
-        return paper_experiment(found["as"])
-    curves = {
-        norm: PaperCurve(curve["name"], tuple(curve["updates"]), tuple(curve["values"]))
-        for norm, curve in found["curves"].items()
-    }
-    results = tuple(PaperResult(**result) for result in found["results"])
-    return PaperExperiment(**{**found, "curves": curves, "results": results})
+    figures = _content()["figures"]
+    if key not in figures:
+        raise ValueError(f"the papers' numbers have no key {key!r}; there are {', '.join(figures)}")
+    found = figures[key]
+    return PaperFigure(
+        figure=found["figure"],
+        curves=tuple(
+            PaperCurve(
+                **{
+                    **curve,
+                    "updates": tuple(curve["updates"]),
+                    "values": tuple(curve["values"]),
+                    "rows": _rows(curve),
+                }
+            )
+            for curve in found["curves"]
+        ),
+        results=tuple(PaperResult(**{**result, "rows": _rows(result)}) for result in found["results"]),
+        names={**found.get("names", {}), **{curve["variant"]: curve["name"] for curve in found["curves"]}},
+        lengths=tuple(
+            PaperLengths(**{**curve, "lengths": tuple(curve["lengths"]), "values": tuple(curve["values"])})
+            for curve in found.get("lengths", ())
+        ),
+        unit=found.get("unit", "updates"),
+    )
+
+
+def _rows(record: dict[str, Any]) -> tuple[int, ...]:
+    rows = record.get("rows", ())
+    return tuple(rows) if isinstance(rows, Iterable) else (rows,)
 
 
 @cache

@@ -25,7 +25,8 @@ def gamma_panels(runs: Sequence[Run]) -> dict[tuple[str, str], list[GammaCurve]]
                 f" {' and '.join(METRICS)} with norm recurrent"
             )
         metric = METRICS[run.experiment]
-        for part, curve in (("train", run.training_curve(metric)), ("valid", run.curve(metric))):
+        for part, points in (("train", run.training(metric)), ("valid", run.evaluations(metric, "batch"))):
+            curve = ([point.update for point in points], [point.value for point in points])
             panels.setdefault((run.experiment, part), []).append(GammaCurve(_gamma(run), *curve))
     return panels
 

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bnrnn.report.facts import Facts, facts_of
+
 ROOTS = (Path("runs"), Path("records"))
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value at an update, and over how many rows the statistics behind it were taken; None without such."""
+
+    update: int
+    value: float
+    rows: int | None
 
 
 @dataclass(frozen=True)
@@ -23,6 +35,7 @@ class Run:
         result: ``result.json``, None while there is none.
         environments: ``environment.json``, one entry for each start.
         lengths: ``lengths.json``, what ``bnrnn figure lengths`` measured, None without it.
+        measured_rows: ``rows.json``, what ``bnrnn figure rows`` measured, None without it.
     """
 
     path: Path
@@ -31,18 +44,37 @@ class Run:
     result: dict[str, Any] | None
     environments: tuple[dict[str, Any], ...]
     lengths: dict[str, Any] | None = None
+    measured_rows: dict[str, Any] | None = None
 
     @property
     def experiment(self) -> str:
         return self.config["experiment"]
 
+    @cached_property
+    def facts(self) -> Facts:
+        """How the run is judged."""
+        logged = frozenset(name for row in self.rows if row["kind"] == "evaluation" for name in row)
+        return facts_of(self.config, logged)
+
+    @property
+    def seed(self) -> int | None:
+        return self.config["config"].get("seed")
+
     @property
     def label(self) -> str:
         """Cell, norm and seed, and every other option that is not as by default."""
-        named = ("cell", "norm", "seed", "epochs")
-        others = {k: v for k, v in self.config.get("changed", {}).items() if k not in named}
-        told = ", ".join(f"{name} {value}" for name, value in others.items())
-        return f"{self.config['label']} ({told})" if told else self.config["label"]
+        return self.config["label"] + self._options
+
+    @property
+    def model(self) -> str:
+        """The label without the seed: what runs of other seeds have in common."""
+        return re.sub(r"-seed\d+", "", self.config["label"]) + self._options
+
+    @property
+    def _options(self) -> str:
+        changed = self.config.get("changed", {})
+        told = ", ".join(f"{option} {changed[option]}" for option in self.facts.options if option in changed)
+        return f" ({told})" if told else ""
 
     @property
     def norm(self) -> str:
@@ -80,25 +112,57 @@ class Run:
             return f"complete: {self.length} updates"
         return f"partial: {self.length} updates" + ("" if self.result else ", not finished")
 
-    def curve(self, metric: str, statistics: str = "batch", split: str = "valid") -> tuple[list[int], list[float]]:
-        """Updates and values of an evaluation metric."""
+    def evaluations(self, metric: str, statistics: str, split: str = "valid") -> list[Point]:
+        """An evaluation metric over updates, with the rows that its statistics were taken over."""
         wanted = {"kind": "evaluation", "split": split, "statistics": statistics}
-        rows = [row for row in self.rows if metric in row and wanted.items() <= row.items()]
-        return [row["update"] for row in rows], [row[metric] for row in rows]
+        return [
+            Point(row["update"], row[metric], self._rows(row, statistics))
+            for row in self.rows
+            if metric in row and wanted.items() <= row.items()
+        ]
 
-    def training_curve(self, metric: str) -> tuple[list[int], list[float]]:
-        """Updates and values of a training metric."""
-        rows = [row for row in self.rows if row["kind"] == "train" and metric in row]
-        return [row["update"] for row in rows], [row[metric] for row in rows]
+    def training(self, metric: str) -> list[Point]:
+        """A training metric over updates."""
+        rows = None if self._without_rows else self.config["config"].get("batch_size")
+        return [
+            Point(row["update"], row[metric], rows) for row in self.rows if row["kind"] == "train" and metric in row
+        ]
 
-    def training_perplexity(self) -> float | None:
-        """Mean perplexity of the training batches in the epoch before the selected model; None of other tasks."""
-        selected = ((self.result or {}).get("selected") or {}).get("update") or 0
-        evaluated, _ = self.curve("batch_perplexity")
+    def final(self, split: str, statistics: str) -> tuple[dict[str, float], int | None]:
+        """The selected model's metrics, and the rows that their statistics were taken over."""
+        metrics = dict((self.result or {}).get("evaluation", {}).get(split, {}).get(statistics, {}))
+        rows = self._rows(metrics, statistics)
+        metrics.pop("rows", None)
+        return metrics, rows
+
+    @property
+    def selected(self) -> int | None:
+        """The update of the selected model."""
+        return ((self.result or {}).get("selected") or {}).get("update")
+
+    def trained(self, metric: str) -> float | None:
+        """Mean of a training metric between the evaluation before the selected model's and it."""
+        selected = self.selected or 0
+        evaluated = {row["update"] for row in self.rows if row["kind"] == "evaluation" and row["split"] == "valid"}
         start = max((update for update in evaluated if update < selected), default=0)
-        rows = zip(*self.training_curve("perplexity"), strict=True)
-        values = [value for update, value in rows if start < update <= selected]
+        values = [point.value for point in self.training(metric) if start < point.update <= selected]
         return sum(values) / len(values) if values else None
+
+    @property
+    def _without_rows(self) -> bool:
+        """Whether there is no batch normalization, so that no number depends on rows."""
+        return self.norm in ("none", "layer")
+
+    def _rows(self, record: dict[str, Any], statistics: str) -> int | None:
+        """The rows of a record; one of an earlier version has what the config says."""
+        if "rows" in record:
+            return record["rows"]
+        options = self.config["config"]
+        if self._without_rows:
+            return None
+        if statistics == "population":
+            return options.get("population_batch_size", options.get("batch_size"))
+        return options.get("evaluation_batch_size", options.get("batch_size"))
 
     def brief(self) -> str:
         """One line for ``bnrnn list``."""
@@ -126,6 +190,7 @@ def read_run(path: Path) -> Run:
         result=_json(path / "result.json") if (path / "result.json").exists() else None,
         environments=tuple(_json(path / "environment.json") if (path / "environment.json").exists() else ()),
         lengths=_json(path / "lengths.json") if (path / "lengths.json").exists() else None,
+        measured_rows=_json(path / "rows.json") if (path / "rows.json").exists() else None,
     )
 
 

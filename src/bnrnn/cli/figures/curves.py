@@ -20,12 +20,14 @@ class Curves:
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Run folders of one experiment."""
     out: Path = Path("curves.png")
-    """PNG file to write."""
+    """PNG or SVG file to write."""
 
 
 def run(arguments: list[str]) -> int:
     chosen = parse(Curves, arguments, "bnrnn figure curves")
-    from bnrnn.report.page import curve_figure
+    from bnrnn.figures.files import save
+    from bnrnn.report.groups import group
+    from bnrnn.report.pictures import curve_picture
     from bnrnn.report.runs import read_run
 
     runs = [read_run(path) for path in chosen.runs]
@@ -33,7 +35,9 @@ def run(arguments: list[str]) -> int:
     if len(experiments) != 1:
         got = ", ".join(experiments) or "none"
         raise UsageError(f"name run folders of one experiment, got {got}; see bnrnn figure curves --help")
-    chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    chosen.out.write_bytes(curve_figure(runs))
+    picture = curve_picture(group(runs))
+    save(picture.figure, chosen.out)
+    for note in picture.notes:
+        print(note)
     print(chosen.out)
     return 0

@@ -24,7 +24,7 @@ class Lengths:
     lengths: tuple[int, ...] = LENGTHS
     """Symbols in a piece."""
     out: Path = Path("lengths.png")
-    """PNG file to write."""
+    """PNG or SVG file to write."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute."""
 
@@ -34,11 +34,12 @@ def run(arguments: list[str]) -> int:
     if not chosen.runs:
         raise UsageError("bnrnn figure lengths needs at least one run folder")
     from bnrnn.experiments.language.lengths import measure
-    from bnrnn.figures.curves import png
-    from bnrnn.figures.lengths import lengths_figure
+    from bnrnn.figures.files import save
+    from bnrnn.report.pictures import lengths_picture
+    from bnrnn.report.runs import read_run
 
-    records = [(path.name, measure(path, chosen.lengths, chosen.device)) for path in chosen.runs]
-    chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    chosen.out.write_bytes(png(lengths_figure(records)))
+    for path in chosen.runs:
+        measure(path, chosen.lengths, chosen.device)
+    save(lengths_picture([read_run(path) for path in chosen.runs]), chosen.out)
     print(chosen.out)
     return 0
