@@ -9,7 +9,15 @@ from bnrnn.cli.usage import choose
 
 SUMMARY = "draw one figure"
 
-FIGURES = ("curves", "lengths", "gradient-flow", "tanh-derivative", "population-statistics", "gamma-sensitivity")
+FIGURES = (
+    "curves",
+    "lengths",
+    "rows",
+    "gradient-flow",
+    "tanh-derivative",
+    "population-statistics",
+    "gamma-sensitivity",
+)
 
 
 def run(arguments: list[str]) -> int:
