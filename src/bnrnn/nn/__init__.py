@@ -3,6 +3,7 @@
 from bnrnn.nn import norms
 from bnrnn.nn.gru import GRU
 from bnrnn.nn.lstm import LSTM
+from bnrnn.nn.masked import MaskedBatchNorm
 from bnrnn.nn.norm import BatchNorm, LayerNorm, Norm, Shift
 from bnrnn.nn.rnn import RNN
 from bnrnn.nn.statistics import batch_statistics, estimate_population_statistics
@@ -13,6 +14,7 @@ __all__ = [
     "RNN",
     "BatchNorm",
     "LayerNorm",
+    "MaskedBatchNorm",
     "Norm",
     "Shift",
     "batch_statistics",
