@@ -118,3 +118,16 @@ def test_clipping_leaves_gradients_within_the_limit(limit: float | None) -> None
 def test_bad_rates_are_named(kind: type, options: dict[str, object], word: str) -> None:
     with pytest.raises(ValueError, match=f"^{word} must be"):
         kind([parameter(1.0)], **options)
+
+
+@pytest.mark.parametrize(("size", "left"), [(99.0, 99.0), (100.0, 100.0), (121.0, 110.0), (10_000.0, 1000.0)])
+def test_the_released_rule_acts_above_the_square_of_the_limit(size: float, left: float) -> None:
+    a, b = parameter(1.0), parameter(2.0)
+    set_gradient(a, 0.6 * size)
+    set_gradient(b, -0.8 * size)
+    norm = clip_gradients([a, b], 10.0, "released")
+    assert norm.item() == pytest.approx(size)
+    assert a.grad is not None
+    assert b.grad is not None
+    assert a.grad.tolist() == pytest.approx([0.6 * left])
+    assert b.grad.tolist() == pytest.approx([-0.8 * left])

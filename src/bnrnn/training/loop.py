@@ -146,7 +146,7 @@ class _Run:
         step = task.loss(self.wrapped, batch, self.carry)
         self.optimizer.zero_grad()
         self.fabric.backward(step.loss)
-        norm = clip_gradients(self.model.parameters(), self.plan.clip)
+        norm = clip_gradients(self.model.parameters(), self.plan.clip, self.plan.clip_rule)
         if not (torch.isfinite(step.loss) and torch.isfinite(norm)):
             raise DivergenceError(_diagnosis(self.model, at, rate, step.loss, norm))
         self.optimizer.step()

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+
+ClipRule = Literal["norm", "released"]
 
 
 class RMSProp(Optimizer):
@@ -106,20 +108,27 @@ class Adam(Optimizer):
             torch._foreach_addcdiv_(parameters, means, divisors, rates)
 
 
-def clip_gradients(parameters: Iterable[Tensor], limit: float | None) -> Tensor:
-    """Scales all gradients by ``min(1, limit / norm)``, norm being the global L2 norm over all of them.
+def clip_gradients(parameters: Iterable[Tensor], limit: float | None, rule: ClipRule = "norm") -> Tensor:
+    r"""Scales all gradients together where their norm, the global L2 norm over all of them, is too large.
+
+    ``"norm"`` scales by :math:`\min(1, \mathrm{limit} / \mathrm{norm})`. ``"released"`` is what the released code of
+    the Attentive Reader does (Cooijmans et al. 2017, 5.4), which takes the norm for its square: above
+    :math:`\mathrm{limit}^2` it scales by :math:`\mathrm{limit} / \sqrt{\mathrm{norm}}`, below it does nothing.
 
     Args:
         parameters: those without a gradient count as zero.
         limit: None to leave the gradients as they are.
+        rule: see above.
 
     Returns:
         The norm before clipping, a scalar tensor.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    if limit is not None:
+    if limit is not None and rule == "norm":
         torch._foreach_mul_(gradients, torch.clamp(limit / norm, max=1.0))
+    elif limit is not None:
+        torch._foreach_mul_(gradients, torch.where(norm > limit**2, limit / norm.sqrt(), 1.0))
     return norm
 
 

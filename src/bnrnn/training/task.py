@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from bnrnn.training.optimizers import ClipRule
+
 Statistics = Literal["batch", "population"]
 Split = Literal["train", "valid", "test"]
 Metrics = dict[str, float]
@@ -42,6 +44,7 @@ class Plan:
             ``evaluate_every`` where that is not 0; 0 for the final evaluation only.
         log_every: updates averaged into one training row of the metrics.
         clip: global gradient norm, None for no clipping.
+        clip_rule: what is done above it, see :func:`bnrnn.training.optimizers.clip_gradients`.
         selection: the validation metric whose lowest value chooses the model.
         selection_statistics: the statistics that the metric is taken with.
         headline: the metric to show people.
@@ -52,6 +55,7 @@ class Plan:
     population_every: int = 0
     log_every: int = 50
     clip: float | None = None
+    clip_rule: ClipRule = "norm"
     selection: str = "error"
     selection_statistics: Statistics = "batch"
     headline: str = "accuracy"
