@@ -10,12 +10,15 @@ import tyro
 from bnrnn.cli.parsing import parse
 from bnrnn.cli.usage import UsageError
 
-SUMMARY = "list, download or verify the data files"
+SUMMARY = "list, download, verify or prepare the data files"
 
 
 @dataclass(frozen=True)
 class Data:
-    """Show, download or verify the experiments' data files. BNRNN_DATA names a folder that has them already."""
+    """Show, download or verify the experiments' data files. BNRNN_DATA names a folder that has them already.
+
+    A corpus that is read into a cache first: bnrnn data prepare cnn --from cnn.tgz.
+    """
 
     action: tyro.conf.Positional[Literal["list", "get", "verify"]]
     """Show what is at hand; download what has a public address; read every file and compare its SHA-256."""
@@ -24,6 +27,10 @@ class Data:
 
 
 def run(arguments: list[str]) -> int:
+    if arguments[:1] == ["prepare"]:
+        from bnrnn.cli import prepare
+
+        return prepare.run(arguments[1:])
     chosen = parse(Data, arguments, "bnrnn data")
     from bnrnn.data import registry
 

@@ -105,6 +105,18 @@ FILES: dict[str, DataFile] = {
             "ff413998e8e9fa77d93bdc2d84361850edb99a4c286296ced4449f36e7c0eb7b",
             "CC BY-SA (Wikipedia)",
         ),
+        DataFile(
+            "qa/friends_cloze_dev_tst.tar.xz",
+            516548,
+            "1eea7ffa5e3ef25cf920c7b1b128e696785e99446739af77905aebc92c4013fe",
+            "Apache-2.0",
+        ),
+        DataFile(
+            "qa/babi_v1-2_en_en-10k.tar.xz",
+            1743668,
+            "ce98f43ebf58d16cd766032e114260691f25d5727711e737444a81f6d96f3118",
+            "CC BY 3.0",
+        ),
     )
 }
 
