@@ -22,6 +22,7 @@ COMMANDS = {
     "report": "report",
     "figure": "figure",
     "sample": "sample",
+    "read": "read",
     "data": "data",
 }
 

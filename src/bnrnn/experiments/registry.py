@@ -10,6 +10,9 @@ from bnrnn.experiments.language.text8 import TEXT8
 from bnrnn.experiments.pixels.digits import DIGITS, DIGITS_PERMUTED
 from bnrnn.experiments.pixels.pmnist import PMNIST, PMNIST_RELEASED
 from bnrnn.experiments.pixels.smnist import SMNIST
+from bnrnn.experiments.reading.babi import BABI
+from bnrnn.experiments.reading.cnn import CNN_FULL, CNN_TOP4
+from bnrnn.experiments.reading.friends import FRIENDS_CLOZE
 from bnrnn.training import RunError
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -25,6 +28,10 @@ EXPERIMENTS: dict[str, Experiment] = {
         PTB_WORD_SMALL,
         PTB_WORD_MEDIUM,
         PTB_WORD_LARGE,
+        CNN_TOP4,
+        CNN_FULL,
+        FRIENDS_CLOZE,
+        BABI,
         CHAR_LM,
     )
 }
