@@ -18,6 +18,8 @@ from bnrnn.cli.usage import choose
 COMMANDS = {
     "list": "listing",
     "run": "run",
+    "sweep": "sweep",
+    "search": "search",
     "evaluate": "evaluate",
     "report": "report",
     "figure": "figure",

@@ -21,8 +21,8 @@ class BaseConfig:
 
     seed: int = 1
     """Seed of initialisation, order and noise."""
-    clip: float = 1.0
-    """Largest global gradient norm."""
+    clip: float | None = 1.0
+    """Largest global gradient norm; None: no clipping."""
     selection_statistics: Statistics = "batch"
     """Statistics that the model is chosen with."""
     evaluate_every: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bnrnn.experiments.experiment import Experiment
 from bnrnn.experiments.language.char_lm import CHAR_LM
+from bnrnn.experiments.language.h2h import H2H
 from bnrnn.experiments.language.ptb_char import PTB_CHAR
 from bnrnn.experiments.language.ptb_word import PTB_WORD_LARGE, PTB_WORD_MEDIUM, PTB_WORD_SMALL
 from bnrnn.experiments.language.text8 import TEXT8
@@ -32,6 +33,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         CNN_FULL,
         FRIENDS_CLOZE,
         BABI,
+        H2H,
         CHAR_LM,
     )
 }

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 import bnrnn
 from bnrnn.data.corpus import Corpus, Vocabulary
@@ -136,7 +137,7 @@ class CharacterTask:
         )
         self._updates = updates
 
-    def optimizer(self) -> Adam:
+    def optimizer(self) -> Optimizer:
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         return Adam(parameters, lr=self.config.learning_rate)
 
