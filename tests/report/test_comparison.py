@@ -48,13 +48,22 @@ def test_without_batch_normalization_rows_do_not_matter(tmp_path: Path) -> None:
     assert row.verdict == "worse"
 
 
-@pytest.mark.parametrize(("norm", "expected"), [("recurrent", 250), ("none", None)])
-def test_rows_of_an_earlier_version_are_the_configs(tmp_path: Path, norm: str, expected: int | None) -> None:
+def test_an_earlier_version_took_neighbours_whatever_the_config_says(tmp_path: Path) -> None:
     row = evaluated(500, accuracy=0.9)
     del row["rows"]
-    found = single(tmp_path / "a", norm=norm, rows=[row], evaluation_batch_size=250, population_batch_size=5000)
-    assert latest(found).rows == expected
-    assert found.first.final("test", "population")[1] == (None if norm == "none" else 5000)
+    evaluation = {"test": {"population": {"accuracy": 0.9}}}
+    found = compare(single(tmp_path / "a", rows=[row], evaluation=evaluation, evaluation_batch_size=100))
+    assert [row.difference for row in found] == [None, None]
+    assert {row.obstacle for row in found} == {"batches of neighbours in the file, the paper's shuffled"}
+    assert "batch statistics of neighbours in the file" in found[0].what
+    assert latest(single(tmp_path / "b", norm="none", rows=[row], evaluation_batch_size=100)).obstacle is None
+
+
+def test_streams_of_an_earlier_version_were_as_they_are_now(tmp_path: Path) -> None:
+    row = evaluated(20, batch_perplexity=121.0)
+    del row["rows"]
+    found = single(tmp_path / "a", "ptb-word-large", "input-frame", [row], {**WORDS, "figure": None}, batch_size=32)
+    assert latest(found).rows == 32
 
 
 def test_a_value_of_the_full_length_is_not_compared_with_a_part(tmp_path: Path) -> None:

@@ -60,7 +60,9 @@ def test_a_run_that_changed_its_rows_has_two_parts(tmp_path: Path) -> None:
     assert (WIDTH["ours"], [1000, 1500]) in drawn
     assert (WIDTH["other rows"], [500]) in drawn
     assert WIDTH["paper"] in [width for width, _ in drawn]
-    assert picture.notes == ("lstm-recurrent-seed1: the thin part has statistics of 1,000 rows, the thick one of 100.",)
+    assert picture.notes == (
+        "lstm-recurrent-seed1: the thin part has statistics of 1,000 rows, the thick one of 100 rows.",
+    )
 
 
 def test_training_stands_beside_the_papers(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from bnrnn.figures.paper import PaperFigure, paper_figure
 from bnrnn.report.facts import metric_name
 from bnrnn.report.groups import Group, Measured, Sample
+from bnrnn.report.runs import NEIGHBOURS
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Comparison:
         part = {"valid": "validation", "train": "training"}.get(self.split, self.split)
         of = f"{self.statistics} statistics"
         if self.rows is not None:
-            of += f" of {self.rows:,} rows"
+            of += f" of {rows_in_words(self.rows)}"
         model = "at" if self.latest else "model of"
         place = f", {model} update {self.update:,}" if self.update is not None else ", selected models"
         return f"{part} {metric_name(self.metric)}, {of}{place}"
@@ -86,7 +87,14 @@ def rows_obstacle(ours: int | None, paper: tuple[int, ...]) -> str | None:
     """Why two values cannot be compared, by the rows that their statistics were taken over."""
     if ours is None or not paper or ours in paper:
         return None
+    if ours == NEIGHBOURS:
+        return "batches of neighbours in the file, the paper's shuffled"
     return f"statistics of {ours:,} rows, the paper's of {' or '.join(f'{rows:,}' for rows in paper)}"
+
+
+def rows_in_words(rows: int | None) -> str:
+    """What statistics were taken over."""
+    return {None: "no rows", NEIGHBOURS: "neighbours in the file"}.get(rows) or f"{rows:,} rows"
 
 
 def compare(group: Group) -> list[Comparison]:

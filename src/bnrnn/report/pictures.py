@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from bnrnn.figures.curves import Curve, Style, colours, finite, learning_curves
 from bnrnn.figures.lengths import lengths_figure
 from bnrnn.figures.rows import PaperPoint, rows_figure
-from bnrnn.report.comparison import judged, rows_obstacle
+from bnrnn.report.comparison import judged, rows_in_words, rows_obstacle
 from bnrnn.report.facts import Facts, metric_name
 from bnrnn.report.groups import Group, Measured, Sample
 from bnrnn.report.runs import Run
@@ -176,8 +176,10 @@ def _validation(found: Group, groups: Sequence[Group], metric: str) -> tuple[lis
     notes = []
     if rest:
         curves.append(_curve(found, "ours, other rows", rest))
-        rows = " and ".join(f"{rows:,}" for rows in dict.fromkeys(point.rows for point in rest) if rows)
-        notes.append(f"{found.label}: the thin part has statistics of {rows} rows, the thick one of {main[-1].rows:,}.")
+        rows = " and ".join(dict.fromkeys(rows_in_words(point.rows) for point in rest))
+        notes.append(
+            f"{found.label}: the thin part has statistics of {rows}, the thick one of {rows_in_words(main[-1].rows)}."
+        )
     if curve is not None and fitting:
         curves.append(Curve(_model(facts, groups), "paper, validation", curve.updates, curve.values))
     elif curve is not None and points:

@@ -13,11 +13,17 @@ from typing import Any
 from bnrnn.report.facts import Facts, facts_of
 
 ROOTS = (Path("runs"), Path("records"))
+NEIGHBOURS = 0
+"""In place of a number of rows: batches of neighbours in the file. Versions before rows were noted took such ones, and
+neighbours are more alike than the shuffled rows of the authors' batches."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A value at an update, and over how many rows the statistics behind it were taken; None without such."""
+    """A value at an update, and over how many rows the statistics behind it were taken.
+
+    ``rows`` is None without such statistics, and :data:`NEIGHBOURS` where a version took rows in the order of the file.
+    """
 
     update: int
     value: float
@@ -116,7 +122,7 @@ class Run:
         """An evaluation metric over updates, with the rows that its statistics were taken over."""
         wanted = {"kind": "evaluation", "split": split, "statistics": statistics}
         return [
-            Point(row["update"], row[metric], self._rows(row, statistics))
+            Point(row["update"], row[metric], self._rows(row))
             for row in self.rows
             if metric in row and wanted.items() <= row.items()
         ]
@@ -131,7 +137,7 @@ class Run:
     def final(self, split: str, statistics: str) -> tuple[dict[str, float], int | None]:
         """The selected model's metrics, and the rows that their statistics were taken over."""
         metrics = dict((self.result or {}).get("evaluation", {}).get(split, {}).get(statistics, {}))
-        rows = self._rows(metrics, statistics)
+        rows = self._rows(metrics)
         metrics.pop("rows", None)
         return metrics, rows
 
@@ -153,16 +159,14 @@ class Run:
         """Whether there is no batch normalization, so that no number depends on rows."""
         return self.norm in ("none", "layer")
 
-    def _rows(self, record: dict[str, Any], statistics: str) -> int | None:
-        """The rows of a record; one of an earlier version has what the config says."""
+    def _rows(self, record: dict[str, Any]) -> int | None:
+        """The rows of a record. One of an earlier version says nothing: its streams were as they are now."""
         if "rows" in record:
             return record["rows"]
-        options = self.config["config"]
         if self._without_rows:
             return None
-        if statistics == "population":
-            return options.get("population_batch_size", options.get("batch_size"))
-        return options.get("evaluation_batch_size", options.get("batch_size"))
+        options = self.config["config"]
+        return NEIGHBOURS if "evaluation_batch_size" in options else options.get("batch_size")
 
     def brief(self) -> str:
         """One line for ``bnrnn list``."""

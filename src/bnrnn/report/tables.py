@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bnrnn.figures.paper import PaperResult
-from bnrnn.report.comparison import Comparison, compare, judged
+from bnrnn.report.comparison import Comparison, compare, judged, rows_in_words
 from bnrnn.report.facts import metric_name
 from bnrnn.report.groups import Group, Sample
 
@@ -186,6 +186,6 @@ def _row(group: Group) -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = {}
     for row in compare(group):
         if not row.latest and row.paper is not None:
-            rows = f" ({row.rows:,} rows)" if row.other_rows else ""
+            rows = f" ({rows_in_words(row.rows)})" if row.other_rows else ""
             found.setdefault((row.split, row.metric), sampled(row.ours) + rows)
     return found
