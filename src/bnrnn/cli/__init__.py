@@ -26,6 +26,7 @@ COMMANDS = {
     "sample": "sample",
     "read": "read",
     "data": "data",
+    "posteriors": "posteriors",
 }
 
 
@@ -43,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except ModuleNotFoundError as error:
-        _fail(f"the package {error.name} is missing; the commands need pip install 'bnrnn[experiments]'", error)
+        extra = "speech" if error.name in ("kaldiio", "kaldi_native_fbank") else "experiments"
+        _fail(f"the package {error.name} is missing; the commands need pip install 'bnrnn[{extra}]'", error)
     except (ValueError, OSError) as error:
         _fail(" ".join(str(error).split()), error)
 

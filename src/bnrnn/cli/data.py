@@ -17,7 +17,8 @@ SUMMARY = "list, download, verify or prepare the data files"
 class Data:
     """Show, download or verify the experiments' data files. BNRNN_DATA names a folder that has them already.
 
-    A corpus that is read into a cache first: bnrnn data prepare cnn --from cnn.tgz.
+    A corpus that is read into a cache first: bnrnn data prepare cnn --from cnn.tgz. A Kaldi data directory is looked
+    through by bnrnn data check DIR.
     """
 
     action: tyro.conf.Positional[Literal["list", "get", "verify"]]
@@ -31,6 +32,10 @@ def run(arguments: list[str]) -> int:
         from bnrnn.cli import prepare
 
         return prepare.run(arguments[1:])
+    if arguments[:1] == ["check"]:
+        from bnrnn.cli import check
+
+        return check.run(arguments[1:])
     chosen = parse(Data, arguments, "bnrnn data")
     from bnrnn.data import registry
 

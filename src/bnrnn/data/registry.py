@@ -117,6 +117,24 @@ FILES: dict[str, DataFile] = {
             "ce98f43ebf58d16cd766032e114260691f25d5727711e737444a81f6d96f3118",
             "CC BY 3.0",
         ),
+        DataFile(
+            "fsdd/fsdd-26eb9aaf.tar.xz",
+            13505204,
+            "a9ec27e01065aa738fe8fbc02b628c0175a54a61ee6f6b62eb83e930f29c9480",
+            "CC BY-SA 4.0",
+        ),
+        DataFile(
+            "kaldi/digits/ali/ali.1.gz",
+            11609,
+            "42a11cf5b93768908922eda1530e2e0dea26bf5c4cd26b5d10f6227bad1ec61f",
+            "CC BY-SA 4.0",
+        ),
+        DataFile(
+            "kaldi/digits/ali/final.mdl",
+            336574,
+            "4f6cb16f5f2bf04dcd0d8b8b1f9e1deaec36b9eb15d311305f13aab1786d3060",
+            "CC BY-SA 4.0",
+        ),
     )
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bnrnn.training import RunError, Task
+from bnrnn.training import RunError, Statistics, Task
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Judgement:
         group: what a config's curves share a picture by, beside the experiment.
         training: the metric of the training rows that is drawn; the papers' or the loss where this is None.
         also: further metrics for the tables.
+        statistics: those that the headline is taken with.
     """
 
     headline: str
@@ -38,6 +39,7 @@ class Judgement:
     group: Callable[[Any], str] | None = None
     training: str | None = None
     also: tuple[str, ...] = ()
+    statistics: Statistics = "batch"
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class Experiment:
             "headline": judgement.headline,
             "better": judgement.better,
             "axis": judgement.axis,
-            "statistics": "batch",
+            "statistics": judgement.statistics,
             "comparable": "; ".join(reasons) or True,
             "figure": figure,
             "options": [name for name in changed if name not in told],

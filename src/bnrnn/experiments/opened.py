@@ -102,7 +102,7 @@ def open_run(path: Path, which: Which = "best", device: str = "auto") -> OpenedR
 def evaluate_run(
     path: Path, which: Literal["best", "last"] = "best", device: str = "auto"
 ) -> tuple[OpenedRun, dict[str, Any]]:
-    """Evaluates a run's model on the validation and test parts with both kinds of statistics.
+    """Evaluates a run's model on the parts that its plan judges, with both kinds of statistics.
 
     The run and the numbers are returned; the numbers are also written to ``evaluation.json`` in the folder.
 
@@ -111,7 +111,7 @@ def evaluate_run(
     """
     run = open_run(path, which, device)
     with run.fabric.autocast():
-        found = evaluate(run.task, run.model, ["valid", "test"], ["batch", "population"], run.fabric.device)
+        found = evaluate(run.task, run.model, run.task.plan.parts, ["batch", "population"], run.fabric.device)
     record = {"model": which, "update": run.update, "evaluation": found}
     run.folder.write_json(path / "evaluation.json", record)
     return run, record

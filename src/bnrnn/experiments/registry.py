@@ -14,6 +14,8 @@ from bnrnn.experiments.pixels.smnist import SMNIST
 from bnrnn.experiments.reading.babi import BABI
 from bnrnn.experiments.reading.cnn import CNN_FULL, CNN_TOP4
 from bnrnn.experiments.reading.friends import FRIENDS_CLOZE
+from bnrnn.experiments.speech.spoken_digits import SPOKEN_DIGITS
+from bnrnn.experiments.speech.wsj import WSJ
 from bnrnn.training import RunError
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -35,6 +37,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         BABI,
         H2H,
         CHAR_LM,
+        SPOKEN_DIGITS,
+        WSJ,
     )
 }
 

@@ -23,7 +23,7 @@ from bnrnn.training.folder import RunFolder
 from bnrnn.training.metrics import MetricsLog, Window
 from bnrnn.training.optimizers import clip_gradients
 from bnrnn.training.seeding import Purpose, seed_of
-from bnrnn.training.task import Carry, Metrics, Split, Statistics, Task
+from bnrnn.training.task import Carry, Metrics, Statistics, Task
 
 
 class DivergenceError(RuntimeError):
@@ -192,10 +192,9 @@ class _Run:
         model, plan = self.model, self.plan
         if self.at.best is not None:
             model.load_state_dict(self.best)
-        splits: list[Split] = ["valid", "test"]
         with self.fabric.autocast():
             judged = with_population_statistics(self.task, model, self.fabric.device)
-            results = evaluate_models(self.task, {"batch": model, "population": judged}, splits)
+            results = evaluate_models(self.task, {"batch": model, "population": judged}, plan.parts)
         value = results["valid"][plan.selection_statistics][plan.selection]
         selected = self.at.best or {"update": self.at.update, "value": value}
         facts = {"update": selected["update"], "planned": plan.updates}

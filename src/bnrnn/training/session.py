@@ -90,6 +90,8 @@ def run(
         folder.begin(config)
         display = Display(Console(), f"{described['experiment']} {described['label']}", session.quiet)
         facts = {"command": command, "planned_updates": task.plan.updates, **_facts(session)}
+        if (data := getattr(task, "facts", None)) is not None:
+            facts["data"] = data
         folder.add_environment({**environment(fabric.device), **facts})
         return train(fabric, task, folder, options, display)
     finally:

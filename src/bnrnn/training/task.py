@@ -48,6 +48,7 @@ class Plan:
         selection: the validation metric whose lowest value chooses the model.
         selection_statistics: the statistics that the metric is taken with.
         headline: the metric to show people.
+        parts: what the selected model is judged on at the end.
     """
 
     updates: int
@@ -59,6 +60,7 @@ class Plan:
     selection: str = "error"
     selection_statistics: Statistics = "batch"
     headline: str = "accuracy"
+    parts: tuple[Split, ...] = ("valid", "test")
 
 
 class Task(Protocol):

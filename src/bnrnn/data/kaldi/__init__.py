@@ -1,0 +1,1 @@
+"""Kaldi's files without Kaldi: archives, data directories, alignments, transition models, features."""
