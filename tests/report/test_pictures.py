@@ -50,7 +50,7 @@ def test_the_papers_curve_is_not_drawn_beside_other_rows(tmp_path: Path) -> None
     picture = curve_picture([single(tmp_path / "a", rows=[evaluated(500, 1000, accuracy=0.9)])])
     assert [style for _, style, _ in lines(picture.figure)] == ["-"]
     (note,) = picture.notes
-    assert note.endswith("is not drawn beside it: statistics of 1,000 rows, the paper's of 100.")
+    assert note.endswith("not comparable with the paper's curve: statistics of 1,000 rows, the paper's of 100.")
 
 
 def test_a_run_that_changed_its_rows_has_two_parts(tmp_path: Path) -> None:
@@ -77,6 +77,16 @@ def test_training_lies_in_the_same_picture_where_it_has_the_same_metric(tmp_path
     rows = [evaluated(791, 64, bpc=2.3), *(trained(update, loss=1.0, bpc=2.0) for update in (50, 100))]
     (picture,) = pictures("ptb-char", [single(tmp_path / "a", "ptb-char", rows=rows, report=BITS, batch_size=64)])
     assert sorted(style for _, style, _ in lines(picture.figure)) == ["-", "--", "-.", ":"]
+
+
+def test_a_curve_over_epochs_is_put_over_updates(tmp_path: Path) -> None:
+    report = {**FACTS, "headline": "loss", "better": "lower", "figure": "h2h", "training": "loss"}
+    rows = [evaluated(400, 64, loss=2.0), trained(50, loss=3.0), trained(400, loss=2.5)]
+    found = single(tmp_path / "a", "h2h", "summed", rows, report, epochs=2, batch_size=64)
+    (picture,) = pictures("h2h", [found])
+    (paper,) = [line for line in picture.figure.axes[0].lines if line.get_linestyle() == "-."]
+    assert list(np.asarray(paper.get_xdata(), float)) == [0, 200, 400]
+    assert list(np.asarray(paper.get_ydata(), float)) == [4.28, 3.12, 2.74]
 
 
 def test_figure_five_needs_a_config_only(tmp_path: Path) -> None:
@@ -135,6 +145,26 @@ def test_a_legend_lies_over_no_curve(tmp_path: Path) -> None:
     figure = curve_picture([single(tmp_path / norm, norm=norm) for norm in ("none", "recurrent")]).figure
     figure.draw_without_rendering()
     assert figure.legends[0].get_window_extent().y1 <= figure.axes[0].xaxis.label.get_window_extent().y0
+
+
+def test_a_long_legend_leaves_the_axes_their_height(tmp_path: Path) -> None:
+    heights = []
+    for count in (1, 9):
+        report = {**FACTS, "options": ["rho"]}
+        groups = [single(tmp_path / f"{count}-{i}", report=report, rho=i / 10) for i in range(count)]
+        figure = curve_picture(groups).figure
+        figure.draw_without_rendering()
+        heights.append(figure.axes[0].get_window_extent().height)
+    assert heights[1] == pytest.approx(heights[0], rel=0.1)
+
+
+def test_the_axis_shows_what_trained_models_reach(tmp_path: Path) -> None:
+    rows = [
+        evaluated(x, None, batch_perplexity=y) for x, y in ((0, 9000.0), (100, 800.0), (5000, 130.0), (9000, 120.0))
+    ]
+    report = {**FACTS, "headline": "batch_perplexity", "better": "lower", "figure": "ptb-word-small"}
+    low, high = curve_picture([single(tmp_path / "a", norm="none", rows=rows, report=report)]).figure.axes[0].get_ylim()
+    assert 110 < low < 120 < 130 < high < 140
 
 
 def test_a_diverged_run_is_drawn(tmp_path: Path) -> None:

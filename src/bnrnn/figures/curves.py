@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -26,7 +26,7 @@ COLOURS = {
 _OTHERS = ("#4e9a06", "#c17d11", "#a40000", "#06989a", "#75507b", "#555753", "#8f5902", "#5c3566")
 
 Style = Literal["ours, validation", "ours, training", "ours, other rows", "paper, validation", "paper, training"]
-_STYLES: dict[Style, dict[str, object]] = {
+_STYLES: dict[Style, dict[str, Any]] = {
     "ours, validation": {"linestyle": "-", "linewidth": 1.9},
     "ours, training": {"linestyle": ":", "linewidth": 1.5},
     "ours, other rows": {"linestyle": "-", "linewidth": 1.0, "alpha": 0.5},
@@ -125,20 +125,23 @@ def framed(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def key(figure: Figure, models: dict[str, str], styles: dict[Style, dict[str, object]]) -> None:
-    """A legend below the axes, where it lies over no curve: a colour for each model, then the styles of line."""
+def key(figure: Figure, models: dict[str, str], styles: Mapping[str, Mapping[str, Any]]) -> None:
+    """A legend below the axes, where it lies over no curve: a colour for each model, then the styles of line.
+
+    Args:
+        figure: grows by the legend's height.
+        models: colour of each.
+        styles: what each looks like; left out where there is only one.
+    """
     entries = [Line2D([], [], color=colour, linewidth=4, label=plain(name)) for name, colour in models.items()]
     if len(styles) > 1:
-        entries += [Line2D([], [], color="#555753", label=name, **style) for name, style in styles.items()]  # pyright: ignore[reportArgumentType]
-    widest = max((len(str(entry.get_label())) for entry in entries), default=0)
+        entries += [Line2D([], [], label=name, **{"color": "#555753", **style}) for name, style in styles.items()]
+    columns = 1 if max((len(str(entry.get_label())) for entry in entries), default=0) > 34 else 2
     figure.legend(
-        handles=entries,
-        loc="outside lower left",
-        ncols=1 if widest > 34 else 2,
-        fontsize=8.5,
-        frameon=False,
-        handlelength=2.4,
+        handles=entries, loc="outside lower left", ncols=columns, fontsize=8.5, frameon=False, handlelength=2.4
     )
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.18 * -(-len(entries) // columns))
 
 
 def plain(text: str) -> str:

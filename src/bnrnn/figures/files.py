@@ -11,8 +11,8 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-SIZE = (4.7, 3.6)
-"""Inches: at a phone's width and at half a window's the letters can be read."""
+SIZE = (4.7, 3.0)
+"""Inches, without the legend: at a phone's width and at half a window's the letters can be read."""
 
 
 def save(figure: Figure, path: Path) -> None:

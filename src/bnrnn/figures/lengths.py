@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from bnrnn.figures.curves import colours, framed, plain
+from bnrnn.figures.curves import colours, framed, key
 from bnrnn.figures.paper import PaperLengths
 
 _MARKERS = {"population": "o", "batch": "x"}
@@ -50,15 +49,9 @@ def lengths_figure(
             linewidth=1.1,
             alpha=0.8,
         )
-    entries = [Line2D([], [], color=colour[name], linewidth=4, label=plain(name)) for name in named]
     kinds = {kind for record in named.values() for kind in record["bpc"]}
-    if len(kinds) > 1:
-        entries += [
-            Line2D([], [], color="#555753", marker=_MARKERS[kind], markersize=4, label=f"{kind} statistics")
-            for kind in _MARKERS
-            if kind in kinds
-        ]
+    styles = {f"{kind} statistics": {"marker": _MARKERS[kind], "markersize": 4} for kind in _MARKERS if kind in kinds}
     if drawn:
-        entries.append(Line2D([], [], color="#555753", linestyle="--", label="paper, at the end of its run"))
-    figure.legend(handles=entries, loc="outside lower left", ncols=1, fontsize=8.5, frameon=False)
+        styles["paper, at the end of its run"] = {"linestyle": "--"}
+    key(figure, {name: colour[name] for name in named}, styles)
     return figure

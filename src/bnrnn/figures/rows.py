@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from bnrnn.figures.curves import colours, framed, plain
+from bnrnn.figures.curves import colours, framed, key
 
 
 @dataclass(frozen=True)
@@ -59,15 +58,11 @@ def rows_figure(
     axes.set_xticks(ticks[:: max(1, -(-len(ticks) // 8))])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.minorticks_off()
-    entries = [
-        Line2D([], [], color=colour[name], linewidth=4, label=plain(f"{name}, update {record['update']:,}"))
-        for name, record in records
-    ]
-    entries.append(Line2D([], [], color="#555753", marker="o", markersize=4, label="batch statistics"))
+    styles: dict[str, dict[str, Any]] = {"batch statistics": {"marker": "o", "markersize": 4}}
     if any(record["population"] for _, record in records):
-        entries.append(Line2D([], [], color="#555753", linestyle=":", label="population statistics"))
+        styles["population statistics"] = {"linestyle": ":"}
     if paper:
         told = "paper at that update, at its number of rows" if any(point.rows for point in paper) else "paper"
-        entries.append(Line2D([], [], color="#555753", linestyle="--", marker="D", markersize=4, label=told))
-    figure.legend(handles=entries, loc="outside lower left", ncols=1, fontsize=8.5, frameon=False)
+        styles[told] = {"linestyle": "--", "marker": "D", "markersize": 4}
+    key(figure, {f"{name}, update {record['update']:,}": colour[name] for name, record in records}, styles)
     return figure

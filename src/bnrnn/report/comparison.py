@@ -79,8 +79,18 @@ class Comparison:
 
 
 def judged(group: Group) -> PaperFigure | None:
-    """The papers' numbers that can stand beside a group's, None where there are none."""
-    return None if group.facts.obstacle is not None else paper_figure(group.facts.figure)
+    """The papers' numbers that can stand beside a group's, None where there are none.
+
+    Curves over epochs are put over updates, by the updates that an epoch has in the group.
+    """
+    paper = None if group.facts.obstacle is not None else paper_figure(group.facts.figure)
+    if paper is None or paper.unit == "updates":
+        return paper
+    epoch = group.first.epoch_length
+    if epoch is None:
+        return replace(paper, curves=())
+    curves = tuple(replace(curve, updates=tuple(x * epoch for x in curve.updates)) for curve in paper.curves)
+    return replace(paper, curves=curves, unit="updates")
 
 
 def rows_obstacle(ours: int | None, paper: tuple[int, ...]) -> str | None:

@@ -184,7 +184,7 @@ def _validation(found: Group, groups: Sequence[Group], metric: str) -> tuple[lis
         curves.append(Curve(_model(facts, groups), "paper, validation", curve.updates, curve.values))
     elif curve is not None and points:
         notes.append(
-            f"{found.label}: the paper's curve is not drawn beside it:"
+            f"{found.label}: not comparable with the paper's curve:"
             f" {rows_obstacle(points[-1].rows, curve.rows)}."
         )  # fmt: skip
     return curves, notes
@@ -201,7 +201,7 @@ def _training(found: Group, groups: Sequence[Group], metric: str) -> tuple[list[
         return curves, []
     obstacle = rows_obstacle(points[-1].rows, curve.rows)
     if obstacle is not None:
-        return curves, [f"{found.label}: the paper's training curve is not drawn beside it: {obstacle}."]
+        return curves, [f"{found.label}: not comparable with the paper's training curve: {obstacle}."]
     curves.append(Curve(_model(found.facts, groups), "paper, training", curve.updates, curve.values))
     return curves, []
 
@@ -251,13 +251,13 @@ def _mean(values: Sequence[tuple[float, ...]]) -> Sample:
 
 def _limits(metric: str, curves: Sequence[Curve]) -> tuple[float, float] | None:
     """What trained models reach: an untrained one's perplexity would press all curves to the floor."""
-    if metric in _SHARES:
-        return 0.0, 1.0
-    begin = min((x for curve in curves if curve.style == "ours, validation" for x in curve.updates if x > 0), default=1)
-    values = finite(
-        y for curve in curves if not curve.paper for x, y in zip(curve.updates, curve.values, strict=True) if x >= begin
-    )
+    ours = [curve for curve in curves if not curve.paper]
+    end = max((x for curve in ours for x in curve.updates), default=0)
+    first = min((x for curve in ours if curve.style == "ours, validation" for x in curve.updates if x > 0), default=1)
+    begin = max(first, end / 25)
+    values = finite(y for curve in ours for x, y in zip(curve.updates, curve.values, strict=True) if x >= begin)
     if not values:
         return None
-    margin = 0.08 * (max(values) - min(values)) or 0.08 * abs(max(values))
-    return min(values) - margin, max(values) + margin
+    margin = 0.08 * (max(values) - min(values)) or 0.08 * abs(max(values)) or 0.08
+    low, high = min(values) - margin, max(values) + margin
+    return (max(low, 0.0), min(high, 1.0)) if metric in _SHARES else (low, high)

@@ -100,6 +100,12 @@ class Run:
         return self.environments[-1].get("planned_updates") if self.environments else None
 
     @property
+    def epoch_length(self) -> int | None:
+        """Updates of an epoch, None where the folder does not tell."""
+        epochs = self.config["config"].get("epochs")
+        return self.planned // epochs if self.planned and epochs else None
+
+    @property
     def complete(self) -> bool:
         """Whether the run has its full length and its final evaluation."""
         return self.result is not None and self.result["status"] == "complete"
