@@ -12,6 +12,7 @@ from torch import Tensor
 import bnrnn
 import reference
 from bnrnn import BatchNorm, LayerNorm, Norm, Shift
+from bnrnn.nn.norm.table import Table
 
 FRAME, SEQUENCE, LAYER = BatchNorm("frame", gamma=0.7), BatchNorm("sequence", gamma=0.7), LayerNorm()
 CLASSES = {"LSTM": bnrnn.LSTM, "GRU": bnrnn.GRU, "RNN": bnrnn.RNN}
@@ -53,8 +54,7 @@ def make(cell: str, *args: Any, seed: int = 0, statistics: int = 0, **options: A
                 rows = 1 if module.is_sequence else statistics
                 mean = torch.randn(rows, module.size, generator=g, dtype=torch.float64)
                 var = 0.5 + torch.rand(rows, module.size, generator=g, dtype=torch.float64)
-                module.mean, module.var = mean.to(module.mean), var.to(module.var)
-                module.count = torch.full((rows,), 3)
+                module.restore(Table(mean, var, torch.full((rows,), 3)))
     return layer
 
 
@@ -125,9 +125,9 @@ def _expected_zoneout(layer: Any) -> dict[str, tuple[float, ...]]:
 
 
 def tables(layer: Any) -> dict[str, dict[str, Tensor]]:
-    """The population statistics and counts by the name of their site, copied."""
+    """The population statistics and counts by the name of their site, copied: the rows in use."""
     return {
-        name: {key: getattr(module, key).clone() for key in ("mean", "var", "count")}
+        name: {key: getattr(module, key)[: module.rows_in_use].clone() for key in ("mean", "var", "count")}
         for name, module in layer.named_modules()
         if hasattr(module, "count")
     }

@@ -13,6 +13,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import bnrnn
 from bnrnn import BatchNorm, Norm, batch_statistics, estimate_population_statistics
+from bnrnn.nn.norm.table import Table
+from bnrnn.ops.recurrence import recur
 from build import CLASSES, call, close, make, numpy_call, states, tables, tensor
 
 INPUT = "norm_l0.input"
@@ -78,9 +80,10 @@ def test_sequence_statistics_count_valid_frames_only() -> None:
     close(tables(layer)[INPUT]["var"][0], frames.var(0, unbiased=False))
 
 
-def test_the_table_grows_with_the_longest_sequence() -> None:
+def test_the_table_reaches_to_the_longest_sequence() -> None:
     layer = input_layer(momentum=None)
-    assert layer.norm_l0["input"].mean.shape == (0, 4)
+    assert layer.norm_l0["input"].mean.shape == (64, 4)
+    assert layer.norm_l0["input"].rows_in_use == 0
     first, second, third = tensor(3, 5, 3), tensor(5, 5, 3, seed=1), tensor(2, 5, 3, seed=2)
     for x in (first, second, third):
         layer(x)
@@ -96,13 +99,14 @@ def test_the_table_grows_with_the_longest_sequence() -> None:
 
 def test_max_steps_bounds_the_table() -> None:
     layer = input_layer(max_steps=4)
-    assert tables(layer)[INPUT]["count"].tolist() == [0] * 4
+    site = layer.norm_l0["input"]
+    assert site.count.tolist() == [0] * 4
     short, long = tensor(2, 5, 3), tensor(6, 5, 3, seed=1)
     layer(short)
-    own, (mean, var) = tables(layer)[INPUT], products(layer, short)
-    assert own["count"].tolist() == [1, 1, 0, 0]
-    close(own["mean"], torch.cat([mean, mean[1:], mean[1:]]))  # rows not reached yet hold the last one's
-    close(own["var"], torch.cat([var, var[1:], var[1:]]))
+    mean, var = products(layer, short)
+    assert site.count.tolist() == [1, 1, 0, 0]
+    close(site.mean, torch.cat([mean, mean[1:], mean[1:]]))  # rows not reached yet hold the last one's
+    close(site.var, torch.cat([var, var[1:], var[1:]]))
     layer(long)
     own, (mean2, _) = tables(layer)[INPUT], products(layer, long)
     assert own["count"].tolist() == [2, 2, 1, 1]
@@ -159,19 +163,43 @@ def test_gaps_stay_filled_after_loading() -> None:
 
 
 @pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])
-@pytest.mark.parametrize("norm", ["recurrent", "input-frame", "input-sequence", "sequence-input", "summed"])
-def test_eval_without_statistics_says_so(cell: str, norm: str) -> None:
-    for options in ({}, {"max_steps": 5}):
-        chosen: Any = norm
-        if options:
-            chosen = Norm(summed=BatchNorm(max_steps=5))
-        layer = make(cell, 3, 4, norm=chosen).eval()
-        with pytest.raises(RuntimeError, match=r"population statistics were never set.*estimate_population_statistics"):
-            call(layer, tensor(2, 3, 3))
-        with batch_statistics(layer):
-            call(layer, tensor(2, 3, 3))
-        with pytest.raises(RuntimeError, match="never set"):
-            call(layer, tensor(2, 3, 3))
+@pytest.mark.parametrize("norm", ["recurrent", "input-frame", "input-sequence", "sequence-input", "summed", 5])
+def test_eval_without_statistics_warns_once_and_takes_mean_0_and_variance_1(cell: str, norm: Any) -> None:
+    chosen: Any = Norm(summed=BatchNorm(max_steps=norm)) if norm == 5 else norm
+    layer = make(cell, 3, 4, 2, norm=chosen, bidirectional=True).eval()
+    x, hx = tensor(7, 3, 3), states(layer, 3)
+    with batch_statistics(layer):
+        call(layer, x, hx)
+    with pytest.warns(UserWarning, match=r"population statistics were never set.*estimate_population") as caught:
+        output, _ = call(layer, x, hx)
+    assert len(caught) == 1
+    close(call(layer, x, hx)[0], output, 0)  # without a further warning
+    for module in layer.modules():
+        if hasattr(module, "count"):
+            assert not module.count.any()
+            rows = 1 if module.is_sequence else 5
+            zeros, ones = torch.zeros(rows, module.size).double(), torch.ones(rows, module.size).double()
+            module.restore(Table(zeros, ones, torch.ones(rows, dtype=torch.int64)))
+    expected, _, _ = numpy_call(layer, x.numpy(), [h.numpy() for h in hx])
+    close(output, expected)
+
+
+def test_statistics_once_set_and_forgotten_warn_again() -> None:
+    layer = make("GRU", 3, 4, norm="recurrent").eval()
+    x = tensor(2, 3, 3)
+    with pytest.warns(UserWarning, match="never set"):
+        call(layer, x)
+    call(layer.train(), x)
+    call(layer.eval(), x)
+    layer.reset_parameters()
+    with pytest.warns(UserWarning, match="never set"):
+        call(layer, x)
+    other = make("GRU", 3, 4, norm="recurrent", statistics=3)
+    layer.load_state_dict(other.state_dict())
+    call(layer, x)
+    layer.load_state_dict(make("GRU", 3, 4, norm="recurrent").state_dict())
+    with pytest.warns(UserWarning, match="never set"):
+        call(layer, x)
 
 
 def test_batch_statistics_are_those_of_training_and_change_nothing() -> None:
@@ -258,7 +286,7 @@ def test_a_failing_call_averages_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     layer = make("LSTM", 3, 4, 2, norm="recurrent")
     call(layer, tensor(3, 4, 3))
     before = tables(layer)
-    results = iter([bnrnn.ops.lstm])
+    results = iter([recur])
 
     def out_of_memory_in_the_second_layer(*args: Any, **kwargs: Any) -> Any:
         run = next(results, None)
@@ -266,7 +294,7 @@ def test_a_failing_call_averages_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
             raise MemoryError
         return run(*args, **kwargs)
 
-    monkeypatch.setattr(bnrnn.ops, "lstm", out_of_memory_in_the_second_layer)
+    monkeypatch.setattr("bnrnn.nn.recurrent.recur", out_of_memory_in_the_second_layer)
     with pytest.raises(MemoryError):
         call(layer, tensor(3, 4, 3, seed=1))
     for name, own in tables(layer).items():
@@ -277,10 +305,13 @@ def test_a_failing_call_averages_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_reset_statistics_forgets() -> None:
     layer = make("LSTM", 3, 4, norm="recurrent", statistics=3)
     layer.norm_l0["input"].reset_statistics()
-    assert len(layer.norm_l0["input"].count) == 0
-    assert len(layer.norm_l0["recurrent"].count) == 3
+    assert layer.norm_l0["input"].rows_in_use == 0
+    assert layer.norm_l0["recurrent"].rows_in_use == 3
     layer.reset_parameters()
-    assert len(layer.norm_l0["recurrent"].count) == 0
+    assert layer.norm_l0["recurrent"].rows_in_use == 0
+    for site in layer.norm_l0.values():
+        close(site.mean, torch.zeros_like(site.mean), 0)
+        close(site.var, torch.ones_like(site.var), 0)
     assert (layer.norm_l0["recurrent"].gamma == 0.1).all()
     assert (layer.norm_l0["cell"].beta == 0).all()
 

@@ -90,7 +90,6 @@ def test_a_stream_keeps_no_graph_and_leaves_the_layer_alone():
     [
         (lambda: bnrnn.LSTM(5, 7, bidirectional=True).eval().stream(), ValueError, "layer: a bidirectional"),
         (lambda: bnrnn.LSTM(5, 7).stream(), RuntimeError, "eval"),
-        (lambda: bnrnn.LSTM(5, 7, norm="recurrent").eval().stream(), RuntimeError, "never set"),
         (lambda: bnrnn.LSTM(5, 7).eval().stream(start_step=-1), ValueError, "start_step must not be negative, got -1"),
         (
             lambda: bnrnn.LSTM(5, 7).eval().stream()(torch.randn(3, 4)),
@@ -123,5 +122,26 @@ def test_a_later_step_of_another_batch_is_an_error():
 def test_a_later_index_out_of_range_is_an_error(backend):
     stream = bnrnn.GRU(5, 7, backend=backend).eval().stream()
     stream(torch.tensor([0, 4]))
-    with pytest.raises((RuntimeError, IndexError), match="index"):
+    with pytest.raises((RuntimeError, ValueError), match=r"index 5 is not|integers must be in \[0, 5\), got 0 to 5"):
         stream(torch.tensor([0, 5]))
+
+
+@pytest.mark.parametrize("name", ["LSTM", "LSTM-projected"])
+def test_a_stream_without_statistics_warns_once_and_is_the_layer(name):
+    cls, options = LAYERS[name]
+    layer = cls(5, 7, norm="recurrent", dtype=torch.float64, **options).eval()
+    with pytest.warns(UserWarning, match="never set"):
+        stream = layer.stream()
+    x = torch.randn(3, 2, 5, dtype=torch.float64)
+    torch.testing.assert_close(torch.stack([stream(x_t) for x_t in x]), layer(x)[0])
+
+
+def test_a_stream_reads_the_rows_in_use():
+    layer = trained("LSTM", "recurrent")
+    site = layer.norm_l0["recurrent"]
+    assert (site.rows_in_use, len(site.mean)) == (6, 64)
+    with torch.no_grad():
+        for other in (s for norms in (layer.norm_l0, layer.norm_l1) for s in norms.values()):
+            other.mean[6:] = float("nan")
+    stream, x = layer.stream(), torch.randn(9, 3, 5, dtype=torch.float64)
+    assert torch.stack([stream(x_t) for x_t in x]).isfinite().all()

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from bnrnn import ops
-from bnrnn.nn.norm import Norm
-from bnrnn.nn.recurrent import Call, RecurrentLayer
-from bnrnn.ops.dispatch import Backend
-from bnrnn.ops.sites import Statistics
+from bnrnn.nn.norm import Norm, PresetName
+from bnrnn.nn.parameters import Backend
+from bnrnn.nn.recurrent import RecurrentLayer
+from bnrnn.nn.sequences import Lengths
+from bnrnn.ops.cells import CELLS
 
 
 class GRU(RecurrentLayer):
@@ -27,8 +23,8 @@ class GRU(RecurrentLayer):
         n_t &= \tanh(N_s(b_t^n + r_t \odot (a_t^n + b_{hh}^n)) + b_{ih}^n) \\
         h_t &= (1 - z_t) \odot n_t + z_t \odot h_{t-1}
 
-    With ``norm=None`` the layer has torch.nn.GRU's parameters and results and runs torch's own kernels. With a norm it
-    keeps both biases, since :math:`b_{hh}^n` acts inside the product with the reset gate.
+    With ``norm=None`` the layer has torch.nn.GRU's parameters and results. With a norm it keeps both
+    biases, since :math:`b_{hh}^n` acts inside the product with the reset gate.
 
     The arguments not named here are those of :class:`bnrnn.LSTM`; a GRU has no site ``cell`` and no projection.
 
@@ -39,14 +35,12 @@ class GRU(RecurrentLayer):
     :class:`bnrnn.LSTM`, with ``hx`` and ``h_n`` one tensor ``(layers * D, B, H)``.
 
     Raises:
-        ValueError, TypeError, RuntimeError: as :class:`bnrnn.LSTM`.
+        ValueError, TypeError: as :class:`bnrnn.LSTM`.
 
     Sources: torch.nn.GRU's equations, normalized as in Cooijmans et al. 2017 and Ba et al. 2016.
     """
 
-    gates = 3
     torch_class = nn.GRU
-    torch_options = ()
 
     def __init__(
         self,
@@ -58,7 +52,7 @@ class GRU(RecurrentLayer):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
-        norm: Norm | str | None = None,
+        norm: Norm | PresetName | None = None,
         zoneout: float = 0.0,
         recurrent_dropout: float = 0.0,
         backend: Backend = "auto",
@@ -66,6 +60,7 @@ class GRU(RecurrentLayer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(
+            CELLS["gru"],
             input_size,
             hidden_size,
             num_layers,
@@ -82,44 +77,12 @@ class GRU(RecurrentLayer):
             dtype,
         )
 
-    @property
-    def _has_bias_hh(self) -> bool:
-        return True
-
-    def biases(self, suffix: str) -> tuple[Tensor | None, Tensor | None]:
-        bias, bias_hh = self._parameter("bias_ih", suffix), self._parameter("bias_hh", suffix)
-        if bias is None or bias_hh is None:
-            return None, None
-        bias_hrz, bias_hn = bias_hh.split((2 * self.hidden_size, self.hidden_size))
-        return bias + F.pad(bias_hrz, (0, self.hidden_size)), bias_hn
-
     def forward(
         self,
         input: Tensor | PackedSequence,
         hx: Tensor | None = None,
-        lengths: Tensor | Sequence[int] | None = None,
+        lengths: Lengths | None = None,
         start_step: int = 0,
     ) -> tuple[Tensor | PackedSequence, Tensor]:
         output, (h_n,) = self._forward(input, None if hx is None else (hx,), lengths, start_step)
         return output, h_n
-
-    def _recur(self, call: Call) -> tuple[Tensor, tuple[Tensor, ...], Statistics]:
-        (h0,) = call.state
-        bias, bias_hn = self.biases(call.suffix)
-        output, h, statistics = ops.gru(
-            call.x,
-            h0,
-            self._weight("weight_ih", call.suffix),
-            self._weight("weight_hh", call.suffix),
-            bias,
-            bias_hn,
-            sites=call.sites,
-            batch_sizes=call.batch_sizes,
-            recurrent_mask=call.recurrent_mask,
-            zoneout_h=call.zoneout[0],
-            backend=self.backend,
-        )
-        return output, (h,), statistics
-
-    def _torch(self) -> Callable[..., Any]:
-        return torch.gru

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from bnrnn import ops
-from bnrnn.nn.norm import Norm
-from bnrnn.nn.recurrent import Call, RecurrentLayer
-from bnrnn.ops.dispatch import Backend
-from bnrnn.ops.sites import Statistics
+from bnrnn.nn.norm import Norm, PresetName
+from bnrnn.nn.parameters import Backend
+from bnrnn.nn.recurrent import RecurrentLayer
+from bnrnn.nn.sequences import Lengths
+from bnrnn.ops.cells import CELLS
 
 
 class LSTM(RecurrentLayer):
@@ -27,8 +24,8 @@ class LSTM(RecurrentLayer):
 
     :math:`N_x, N_h, N_s, N_c` are the normalizations of the sites ``input``, ``recurrent``, ``summed`` and ``cell`` of
     :class:`bnrnn.Norm`. ``norm="recurrent"`` is the BN-LSTM. With ``norm=None`` the layer has torch.nn.LSTM's
-    parameters and results and runs torch's own kernels. With a norm it has one bias, ``bias_ih``, since a second would
-    only be added to it; :meth:`from_torch` takes over a trained torch.nn layer.
+    parameters and results. With a norm it has one bias, ``bias_ih``, since a second would only be added to it;
+    :meth:`from_torch` takes over a trained torch.nn layer.
 
     Args:
         input_size: features of the input, I.
@@ -46,7 +43,8 @@ class LSTM(RecurrentLayer):
         recurrent_dropout: probability of dropping a unit of :math:`h_{t-1}`, one mask for all steps of a sequence (Gal
             and Ghahramani 2016).
         backend: ``"auto"``: the fastest that covers the call; ``"reference"``: plain PyTorch, differentiable twice;
-            ``"cpu"``: the compiled kernel or an error.
+            ``"cpu"``: the compiled kernel or an error; ``"torch"``, without norm, zoneout and recurrent dropout:
+            torch's own functions, for torch.nn's numbers bit for bit.
         device, dtype: of the parameters.
 
     A call is ``output, (h_n, c_n) = layer(input, hx=None, lengths=None, start_step=0)``. With D the number of
@@ -56,10 +54,10 @@ class LSTM(RecurrentLayer):
         input: ``(T, B, I)``, ``(B, T, I)`` with ``batch_first``, ``(T, I)`` unbatched, or a PackedSequence. Integers
             without the last dimension stand for one-hot rows; their product is a look-up.
         hx: ``h_0 (layers * D, B, R)`` and ``c_0 (layers * D, B, H)``, without B if unbatched; None for zeros.
-        lengths: ``(B,)``, from 1 to T. Padding enters no statistic, output or gradient, whatever it holds. Final states
-            are those at each sequence's own end.
+        lengths: ``(B,)``, from 1 to T: a tensor, a list or an array. Padding enters no statistic, output or gradient,
+            whatever it holds. Final states are those at each sequence's own end.
         start_step: the time step of the whole sequence at which this input starts. Chunks with carried state and
-            ``start_step`` equal the whole. In training the table of statistics grows to the last step seen, so count
+            ``start_step`` equal the whole. In training the table of statistics reaches to the last step seen, so count
             steps from the start of a sequence, or give ``max_steps``.
         output: ``(T, B, D * R)`` or as the input, zero beyond a sequence's length.
         h_n, c_n: as ``hx``.
@@ -69,15 +67,16 @@ class LSTM(RecurrentLayer):
     Raises:
         ValueError, TypeError: an argument of the constructor or the call outside what is allowed; fewer rows in
             training than batch statistics need. Nothing has been changed then.
-        RuntimeError: ``eval()`` with batch normalization whose population statistics were never set.
+
+    Warns:
+        UserWarning: ``eval()`` with batch normalization whose population statistics were never set; mean 0 and variance
+            1 serve, as in torch.nn.BatchNorm1d.
 
     Sources: Cooijmans et al. 2017, eq. 6-8; Laurent et al. 2015, eq. 9-10; Ba et al. 2016.
     """
 
-    gates = 4
     torch_class = nn.LSTM
     torch_options = ("proj_size",)
-    has_cell = True
 
     def __init__(
         self,
@@ -90,7 +89,7 @@ class LSTM(RecurrentLayer):
         bidirectional: bool = False,
         proj_size: int = 0,
         *,
-        norm: Norm | str | None = None,
+        norm: Norm | PresetName | None = None,
         zoneout: float | tuple[float, float] = 0.0,
         recurrent_dropout: float = 0.0,
         backend: Backend = "auto",
@@ -101,6 +100,7 @@ class LSTM(RecurrentLayer):
         if len(pair) != 2:
             raise ValueError(f"zoneout must be a probability or a pair (cell, hidden), got {zoneout!r}")
         super().__init__(
+            CELLS["lstm"],
             input_size,
             hidden_size,
             num_layers,
@@ -121,32 +121,10 @@ class LSTM(RecurrentLayer):
         self,
         input: Tensor | PackedSequence,
         hx: tuple[Tensor, Tensor] | None = None,
-        lengths: Tensor | Sequence[int] | None = None,
+        lengths: Lengths | None = None,
         start_step: int = 0,
     ) -> tuple[Tensor | PackedSequence, tuple[Tensor, Tensor]]:
         if hx is not None and not (isinstance(hx, (tuple, list)) and len(hx) == 2):
             raise TypeError(f"hx must be a pair (h_0, c_0) or None, got {type(hx).__name__}")
         output, (h_n, c_n) = self._forward(input, None if hx is None else tuple(hx), lengths, start_step)
         return output, (h_n, c_n)
-
-    def _recur(self, call: Call) -> tuple[Tensor, tuple[Tensor, ...], Statistics]:
-        h0, c0 = call.state
-        output, h, c, statistics = ops.lstm(
-            call.x,
-            h0,
-            c0,
-            self._weight("weight_ih", call.suffix),
-            self._weight("weight_hh", call.suffix),
-            self.biases(call.suffix)[0],
-            self._parameter("weight_hr", call.suffix),
-            sites=call.sites,
-            batch_sizes=call.batch_sizes,
-            recurrent_mask=call.recurrent_mask,
-            zoneout_h=call.zoneout[0],
-            zoneout_c=call.zoneout[1],
-            backend=self.backend,
-        )
-        return output, (h, c), statistics
-
-    def _torch(self) -> Callable[..., Any]:
-        return torch.lstm

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from bnrnn._shapes import Bool, Float
-from bnrnn.nn.norm import BatchNorm
-from bnrnn.nn.normalization import Normalization
+from bnrnn.nn.norm import BatchNorm, Normalization
+from bnrnn.nn.norm.site import warn_if_unset
 
 
 class MaskedBatchNorm(Normalization):
@@ -85,7 +85,8 @@ class MaskedBatchNorm(Normalization):
             var = centred.square().sum(0) / count
             self.update(0, mean.detach().unsqueeze(0), var.detach().unsqueeze(0))
         else:
-            population, variance = self._population(0, 1)
+            warn_if_unset([self])
+            population, variance = self.population(0, 1)
             mean, var = population[0], variance[0]
             centred = wide - mean
         output = centred * torch.rsqrt(var + self.eps)

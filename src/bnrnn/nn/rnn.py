@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from bnrnn import ops
-from bnrnn.nn.norm import Norm
-from bnrnn.nn.recurrent import Call, RecurrentLayer
-from bnrnn.ops.dispatch import Backend
-from bnrnn.ops.sites import Statistics
+from bnrnn.nn.norm import Norm, PresetName
+from bnrnn.nn.parameters import Backend
+from bnrnn.nn.recurrent import RecurrentLayer
+from bnrnn.nn.sequences import Lengths
+from bnrnn.ops.cells import CELLS
 
 Nonlinearity = Literal["tanh", "relu"]
 
@@ -23,8 +22,7 @@ class RNN(RecurrentLayer):
 
     .. math:: h_t = \varphi(N_s(N_h(W_{hh} h_{t-1}) + N_x(W_{ih} x_t)) + b)
 
-    With ``norm=None`` the layer has torch.nn.RNN's parameters and results and runs torch's own kernels. With a norm it
-    has one bias, ``bias_ih``.
+    With ``norm=None`` the layer has torch.nn.RNN's parameters and results. With a norm it has one bias, ``bias_ih``.
 
     The arguments not named here are those of :class:`bnrnn.LSTM`; an RNN has no site ``cell`` and no projection.
 
@@ -36,12 +34,11 @@ class RNN(RecurrentLayer):
     :class:`bnrnn.LSTM`, with ``hx`` and ``h_n`` one tensor ``(layers * D, B, H)``.
 
     Raises:
-        ValueError, TypeError, RuntimeError: as :class:`bnrnn.LSTM`.
+        ValueError, TypeError: as :class:`bnrnn.LSTM`.
 
     Source: Laurent et al. 2015, eq. 9 (``norm="summed"``) and eq. 10 (``norm="input-frame"``, ``"input-sequence"``).
     """
 
-    gates = 1
     torch_class = nn.RNN
     torch_options = ("nonlinearity",)
 
@@ -56,7 +53,7 @@ class RNN(RecurrentLayer):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
-        norm: Norm | str | None = None,
+        norm: Norm | PresetName | None = None,
         zoneout: float = 0.0,
         recurrent_dropout: float = 0.0,
         backend: Backend = "auto",
@@ -66,6 +63,7 @@ class RNN(RecurrentLayer):
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
         super().__init__(
+            CELLS[nonlinearity],
             input_size,
             hidden_size,
             num_layers,
@@ -87,28 +85,8 @@ class RNN(RecurrentLayer):
         self,
         input: Tensor | PackedSequence,
         hx: Tensor | None = None,
-        lengths: Tensor | Sequence[int] | None = None,
+        lengths: Lengths | None = None,
         start_step: int = 0,
     ) -> tuple[Tensor | PackedSequence, Tensor]:
         output, (h_n,) = self._forward(input, None if hx is None else (hx,), lengths, start_step)
         return output, h_n
-
-    def _recur(self, call: Call) -> tuple[Tensor, tuple[Tensor, ...], Statistics]:
-        (h0,) = call.state
-        output, h, statistics = ops.rnn(
-            call.x,
-            h0,
-            self._weight("weight_ih", call.suffix),
-            self._weight("weight_hh", call.suffix),
-            self.biases(call.suffix)[0],
-            nonlinearity=self.nonlinearity,
-            sites=call.sites,
-            batch_sizes=call.batch_sizes,
-            recurrent_mask=call.recurrent_mask,
-            zoneout_h=call.zoneout[0],
-            backend=self.backend,
-        )
-        return output, (h,), statistics
-
-    def _torch(self) -> Callable[..., Any]:
-        return torch.rnn_tanh if self.nonlinearity == "tanh" else torch.rnn_relu

@@ -11,7 +11,7 @@ from lightning_fabric.utilities import move_data_to_device
 from torch import nn
 
 import bnrnn
-from bnrnn.nn.normalization import Normalization
+from bnrnn.nn.norm import Normalization
 from bnrnn.training.seeding import Purpose, seed_of
 from bnrnn.training.task import Metrics, Split, Statistics, Task
 

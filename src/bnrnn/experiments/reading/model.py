@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import bnrnn
 from bnrnn.data.cloze import Words
 from bnrnn.data.corpus import Vocabulary
-from bnrnn.nn.normalization import Normalization
+from bnrnn.nn.norm import Normalization
 
 Variant = Literal["lstm", "bn-lstm", "bn-everywhere", "bn-e-star", "bn-e-star-star"]
 VARIANTS: tuple[Variant, ...] = ("lstm", "bn-lstm", "bn-everywhere", "bn-e-star", "bn-e-star-star")

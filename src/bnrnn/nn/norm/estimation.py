@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from bnrnn.nn.norm import BatchNorm
-from bnrnn.nn.normalization import Normalization, Override
+from bnrnn.nn.norm.site import Normalization, Override
+from bnrnn.nn.norm.specification import BatchNorm
+from bnrnn.nn.norm.table import Table
 
 
 def _sites(model: nn.Module) -> list[Normalization]:
@@ -22,14 +23,13 @@ def _sites(model: nn.Module) -> list[Normalization]:
 
 @contextmanager
 def _overridden(sites: list[Normalization], override: Override) -> Iterator[None]:
-    before: list[Override | None] = [site.override for site in sites]
     for site in sites:
-        site.override = override
+        site.enter(override)
     try:
         yield
     finally:
-        for site, old in zip(sites, before, strict=True):
-            site.override = old
+        for site in sites:
+            site.leave(override)
 
 
 @contextmanager
@@ -37,6 +37,7 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
     """Within this context the model's layers normalize by each batch's own statistics, and no average changes.
 
     In ``eval()`` this is how both papers measure validation. A model without batch-normalized layers is left as it is.
+    Contexts may overlap. A copy or pickle of the model made inside is outside of the context.
 
     Raises:
         TypeError: ``model`` is not a module.
@@ -66,7 +67,7 @@ def estimate_population_statistics(model: nn.Module, batches: Iterable[Any]) -> 
     sites = _sites(model)
     if not sites:
         raise ValueError("model: it has no batch-normalized bnrnn layer, so there are no statistics to estimate")
-    before = [(site.mean, site.var, site.count) for site in sites]
+    before = [Table(site.mean.clone(), site.var.clone(), site.count.clone()) for site in sites]
     modes = {module: module.training for module in model.modules()}
     done = False
     try:
@@ -80,8 +81,8 @@ def estimate_population_statistics(model: nn.Module, batches: Iterable[Any]) -> 
         if not done:
             raise ValueError("batches: it was empty; at least one batch is needed")
     except BaseException:
-        for site, (mean, var, count) in zip(sites, before, strict=True):
-            site.mean, site.var, site.count = mean, var, count
+        for site, table in zip(sites, before, strict=True):
+            site.restore(table)
         raise
     finally:
         for module, training in modes.items():

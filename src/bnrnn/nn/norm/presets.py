@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
-from bnrnn.nn.norm import BatchNorm, LayerNorm, Norm, Preset, Statistics
+from bnrnn.nn.norm.specification import BatchNorm, LayerNorm, Norm, Over, Preset
 
-__all__ = ["PRESETS", "input", "layer", "recurrent", "resolve", "sequence_input", "summed"]
+__all__ = ["PRESETS", "PresetName", "input", "layer", "recurrent", "resolve", "sequence_input", "summed"]
+
+PresetName = Literal["recurrent", "input-frame", "input-sequence", "sequence-input", "summed", "layer"]
 
 
 def recurrent(gamma: float = 0.1) -> Norm:
@@ -15,7 +18,7 @@ def recurrent(gamma: float = 0.1) -> Norm:
     return Preset(input=site, recurrent=site, cell=site)
 
 
-def input(statistics: Statistics = "frame", gamma: float = 1.0) -> Norm:
+def input(statistics: Over = "frame", gamma: float = 1.0) -> Norm:
     """Laurent's input-to-hidden normalization: ``"frame"`` for language models, ``"sequence"`` for speech."""
     return Preset(input=BatchNorm(statistics, gamma=gamma))
 
@@ -37,7 +40,7 @@ def layer(gamma: float = 1.0) -> Norm:
     return Preset(input=site, recurrent=site, cell=site)
 
 
-PRESETS: dict[str, Callable[[], Norm]] = {
+PRESETS: dict[PresetName, Callable[[], Norm]] = {
     "recurrent": recurrent,
     "input-frame": lambda: input("frame"),
     "input-sequence": lambda: input("sequence"),
@@ -47,7 +50,7 @@ PRESETS: dict[str, Callable[[], Norm]] = {
 }
 
 
-def resolve(norm: Norm | str | None, *, has_cell: bool) -> Norm | None:
+def resolve(norm: Norm | PresetName | None, *, has_cell: bool) -> Norm | None:
     """A layer's ``norm`` argument as the :class:`Norm` of the sites that this layer has.
 
     Raises:

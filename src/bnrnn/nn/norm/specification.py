@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias
 
-Statistics = Literal["frame", "sequence"]
+from bnrnn.nn.values import finite, integer
+
+Over = Literal["frame", "sequence"]
+"""What batch statistics are taken over: the rows of each time step, or all rows and steps together."""
 
 
-def _check_number(owner: str, name: str, value: object, *, positive: bool = False) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{owner}: {name} must be a number, got {value!r}")
-    if not math.isfinite(value) or (positive and value <= 0):
-        allowed = "a finite number above 0" if positive else "a finite number"
-        raise ValueError(f"{owner}: {name} must be {allowed}, got {value!r}")
-
-
-def _check_count(owner: str, name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{owner}: {name} must be an int, got {value!r}")
-    if value < least:
-        raise ValueError(f"{owner}: {name} must be at least {least}, got {value!r}")
+def _set(spec: object, **values: object) -> None:
+    """Put checked values into a frozen dataclass."""
+    for name, value in values.items():
+        object.__setattr__(spec, name, value)
 
 
 @dataclass(frozen=True)
@@ -43,9 +36,10 @@ class BatchNorm:
         eps: added to the variance.
         momentum: weight of the newest batch in the running averages. While a step has seen fewer than
             ``1 / momentum`` batches its average is the plain mean. None: always the plain mean.
-        max_steps: length of the table of population statistics. None: it grows with the longest sequence seen in
-            training. Later steps use the last row. Give it under DistributedDataParallel, whose buffers must keep their
-            shape.
+        max_steps: length of the table of population statistics, for steps 0 to ``max_steps - 1``. None: it has room for
+            64 steps and doubles when training sees a longer sequence. Steps beyond the longest one trained, or beyond
+            the table, use the last row in use. Give it where the shape of buffers must not change: under
+            DistributedDataParallel, in shared memory, for averages of models.
         min_rows: the least number of valid rows that frame-wise statistics are taken of. A later step with fewer
             takes over the statistics of the last step that had enough, without a gradient through them.
 
@@ -53,7 +47,7 @@ class BatchNorm:
         ValueError, TypeError: an argument outside what is allowed.
     """
 
-    statistics: Statistics = "frame"
+    statistics: Over = "frame"
     gamma: float = 0.1
     eps: float = 1e-5
     momentum: float | None = 0.1
@@ -63,17 +57,22 @@ class BatchNorm:
     def __post_init__(self) -> None:
         if self.statistics not in ("frame", "sequence"):
             raise ValueError(f"BatchNorm: statistics must be 'frame' or 'sequence', got {self.statistics!r}")
-        _check_number("BatchNorm", "gamma", self.gamma)
-        _check_number("BatchNorm", "eps", self.eps, positive=True)
+        _set(self, gamma=finite("BatchNorm: gamma", self.gamma))
+        _set(self, eps=finite("BatchNorm: eps", self.eps, positive=True))
         if self.momentum is not None:
-            _check_number("BatchNorm", "momentum", self.momentum, positive=True)
+            _set(self, momentum=finite("BatchNorm: momentum", self.momentum, positive=True))
             if self.momentum > 1:
                 raise ValueError(f"BatchNorm: momentum must be in (0, 1] or None, got {self.momentum!r}")
-        if self.max_steps is not None:
-            _check_count("BatchNorm", "max_steps", self.max_steps, 1)
-            if self.statistics == "sequence":
-                raise ValueError("BatchNorm: max_steps belongs to statistics='frame'; 'sequence' keeps one row")
-        _check_count("BatchNorm", "min_rows", self.min_rows, 2)
+        for name, least in (("max_steps", 1), ("min_rows", 2)):
+            value = getattr(self, name)
+            if name == "max_steps" and value is None:
+                continue
+            value = integer(f"BatchNorm: {name}", value)
+            if value < least:
+                raise ValueError(f"BatchNorm: {name} must be at least {least}, got {value!r}")
+            _set(self, **{name: value})
+        if self.max_steps is not None and self.statistics == "sequence":
+            raise ValueError("BatchNorm: max_steps belongs to statistics='frame'; 'sequence' keeps one row")
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,8 @@ class LayerNorm:
     eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        _check_number("LayerNorm", "gamma", self.gamma)
-        _check_number("LayerNorm", "eps", self.eps, positive=True)
+        _set(self, gamma=finite("LayerNorm: gamma", self.gamma))
+        _set(self, eps=finite("LayerNorm: eps", self.eps, positive=True))
 
 
 @dataclass(frozen=True)
@@ -149,6 +148,11 @@ class Norm:
     def sites(self) -> dict[str, SiteNorm]:
         """The normalized sites by name."""
         return {f.name: spec for f in fields(self) if (spec := getattr(self, f.name)) is not None}
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether outputs depend on later inputs: a site takes its statistics over the whole sequence."""
+        return any(isinstance(spec, BatchNorm) and spec.statistics == "sequence" for spec in self.sites().values())
 
 
 class Preset(Norm):
