@@ -15,7 +15,7 @@ import bnrnn
 from bnrnn.experiments.opened import open_run
 from bnrnn.experiments.pixels.digits import DIGITS
 from bnrnn.experiments.rows import measure
-from bnrnn.training import RunError, RunFolder
+from bnrnn.training import Purpose, RunError, RunFolder, generator
 from bnrnn.training.session import Session, run
 
 
@@ -35,10 +35,11 @@ def test_the_validation_part_with_batches_of_each_number_of_rows(tmp_path: Path)
     assert json.loads((folder / "rows.json").read_text()) == record
     opened = open_run(folder, device="cpu")
     images, labels = opened.task.parts["valid"]
+    order = torch.randperm(297, generator=generator(opened.config.seed, Purpose.EVALUATION))
     for place, cuts in ((0, [2] * 147 + [3]), (1, [40] * 7 + [17]), (2, [148, 149])):  # no row is left alone
         losses = []
         with torch.no_grad(), bnrnn.batch_statistics(opened.model):
-            for x, y in zip(images.split(cuts), labels.split(cuts), strict=True):
+            for x, y in zip(images[order].split(cuts), labels[order].split(cuts), strict=True):
                 losses.append(F.cross_entropy(opened.model(x.float() / 16), y, reduction="none"))
         assert record["metrics"]["loss"][place] == pytest.approx(torch.cat(losses).mean().item(), rel=1e-5)
     result = json.loads((folder / "result.json").read_text())["evaluation"]["valid"]["population"]

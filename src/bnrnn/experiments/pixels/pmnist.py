@@ -1,7 +1,7 @@
 """Permuted MNIST: the pixels in a fixed random order.
 
 ``pmnist`` is the paper's text: a permutation. ``pmnist-released`` is the released code: 784 indices drawn with
-replacement, so that 283 pixels are never shown; the published 90.2 and 95.4 most probably come from it.
+replacement, so that 283 pixels are never shown. Which of them gave the published 90.2 and 95.4 is not known.
 """
 
 from __future__ import annotations

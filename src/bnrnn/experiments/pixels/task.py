@@ -84,11 +84,17 @@ class PixelTask:
         return Step(loss, {"loss": loss.detach(), "accuracy": accuracy})
 
     def evaluate(self, model: nn.Module, split: Split, statistics: Statistics, rows: int | None = None) -> Metrics:
-        """Loss, accuracy and error, in the data's order; in batches of ``rows`` where the config's are not meant."""
+        """Loss, accuracy and error, in an order drawn once for the run; in batches of ``rows`` where the config's are
+        not meant.
+
+        The order matters: images that stand together in MNIST's files are alike, and a batch of neighbours has other
+        statistics than the shuffled ones of training.
+        """
         images, labels = self.parts[split]
+        order = torch.randperm(len(labels), generator=generator(self.seed, Purpose.EVALUATION))
         device = self.model.h0.device
         loss = correct = 0.0
-        for places in batched(torch.arange(len(labels)), rows or self.config.evaluation_batch_size):
+        for places in batched(order, rows or self.config.evaluation_batch_size):
             logits = model(self._pixels(images[places]).to(device)).cpu()
             loss += F.cross_entropy(logits, labels[places], reduction="sum").item()
             correct += (logits.argmax(1) == labels[places]).sum().item()
@@ -107,8 +113,11 @@ class PixelTask:
         return len(self.parts[split][1])
 
     def population_batches(self) -> Iterator[tuple[Tensor]]:
-        for images in batched(self.images.train_images, self.config.population_batch_size):
-            yield (self._pixels(images),)
+        """The training images, in an order drawn once for the run."""
+        images = self.images.train_images
+        order = torch.randperm(len(images), generator=generator(self.seed, Purpose.POPULATION))
+        for places in batched(order, self.config.population_batch_size):
+            yield (self._pixels(images[places]),)
 
     def _pixels(self, images: Tensor) -> Tensor:
         return images[:, self.index].float() / self.images.maximum
