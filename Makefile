@@ -56,13 +56,7 @@ wheel: $(VENV)/.ready-demo
 	cd build && wheel/bin/python ../tests/wheel.py
 
 records: $(VENV)/.ready-demo
-	for run in $(RUNS); do \
-	  mkdir -p records/$$(basename $$run) || exit; \
-	  cp $$run/config.json $$run/environment.json $$run/metrics.jsonl records/$$(basename $$run) || exit; \
-	  for file in result.json lengths.json rows.json; do \
-	    if [ -f $$run/$$file ]; then cp $$run/$$file records/$$(basename $$run) || exit; fi; \
-	  done; \
-	done
+	$(if $(RUNS),$(BIN)/bnrnn record $(RUNS))
 	$(BIN)/bnrnn report --out records/report $(sort $(dir $(wildcard records/*/config.json)) $(RUNS:runs/%=records/%/))
 	$(BIN)/python records/readme.py
 

@@ -333,6 +333,8 @@ def test_the_released_rules_of_words() -> None:
     assert (other.plan.evaluate_every, other.starts, other.rules.floor) == (100, {0}, 0.0)
     earlier = PTB_WORD_SMALL.restore({"config": {"schedule": "released", "resets": 1}})
     assert earlier.rules.floor == 0.0  # what runs were made with before there was a floor
+    text = PTB_WORD_SMALL.restore({"config": {"schedule": "text", "resets": 1}})
+    assert text == dataclasses.replace(PTB_WORD_SMALL.config, schedule="text")
 
 
 def test_population_statistics_of_words_are_per_position_of_the_window() -> None:

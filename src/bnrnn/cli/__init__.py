@@ -22,6 +22,7 @@ COMMANDS = {
     "search": "search",
     "evaluate": "evaluate",
     "report": "report",
+    "record": "record",
     "figure": "figure",
     "sample": "sample",
     "read": "read",

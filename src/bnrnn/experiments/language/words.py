@@ -111,6 +111,10 @@ class WordConfig(Config):
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
         causal_norm(self.norm, self.gamma)
+        own = SCHEDULES[self.size, self.schedule]
+        for name, value in (("resets", own.rounds), ("probability_floor", own.floor)):
+            if getattr(self, name) == value:  # one way to say it, so that equal runs have equal configs
+                object.__setattr__(self, name, None)
 
     @torch.no_grad()
     def build_model(self, vocabulary: Vocabulary) -> LanguageModel:

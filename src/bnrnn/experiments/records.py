@@ -1,0 +1,44 @@
+"""Records: what is small of a run, kept beside the source."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from bnrnn.experiments.registry import find
+from bnrnn.training import RunError, RunFolder
+
+LARGEST = 5_000_000  # bytes of a file
+
+
+def record(path: Path, out: Path) -> Path:
+    """Copies a run's metrics and every JSON file, and brings ``config.json`` to this version.
+
+    Of a folder that lies in ``out`` already only ``config.json`` changes. Tensors stay where they are.
+
+    Args:
+        path: run folder, of this version or an earlier one.
+        out: folder of all records.
+
+    Returns:
+        The record's folder, named as the run's.
+
+    Raises:
+        RunError: it is no run folder, of no experiment of this version, or a file is too large to be kept.
+    """
+    source = RunFolder(path)
+    held = source.read_config()
+    upgraded = find(held["experiment"]).upgrade(held)
+    files = [file for file in sorted(path.iterdir()) if file.suffix in (".json", ".jsonl")]
+    for file in files:
+        if file.stat().st_size > LARGEST:
+            raise RunError(
+                f"{file} has {file.stat().st_size:,} bytes; a record holds what is small, {LARGEST:,} at most"
+            )
+    target = RunFolder(out / path.resolve().name)
+    if target.path.resolve() != path.resolve():
+        target.path.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            shutil.copyfile(file, target.path / file.name)
+    target.write_json(target.config, upgraded)
+    return target.path
