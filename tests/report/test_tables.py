@@ -94,9 +94,15 @@ def test_the_papers_own_table(tmp_path: Path) -> None:
     ]
 
 
-def test_the_papers_table_needs_a_run_that_can_stand_there(tmp_path: Path) -> None:
-    report = {**FACTS, "comparable": "units is 10, in the paper 100"}
-    assert paper_table([single(tmp_path / "a", report=report)]) is None
+def test_other_data_has_a_table_of_the_papers_shape(tmp_path: Path) -> None:
+    report = {**FACTS, "headline": "fce", "better": "lower", "figure": "wsj", "also": ["fer"],
+              "comparable": "spoken digits, in the paper WSJ"}  # fmt: skip
+    rows = [trained(5, fce=1.0, fer=0.3), trained(10, fce=0.9, fer=0.2)]
+    values = {"batch": {"fce": 1.3, "fer": 0.35, "rows": 24}, "population": {"fce": 1.2, "fer": 0.3, "rows": 24}}
+    table = paper_table([single(tmp_path / "a", "fsdd", "none", rows, report, {"valid": values}, selected=10)])
+    assert table is not None
+    assert table.rows == [["lstm-none-seed1", "10", "0.9500", "0.2500", "1.3000", "0.3500"]]
+    assert paper_table([single(tmp_path / "b", report={**FACTS, "figure": None, "comparable": "no paper"})]) is None
 
 
 def test_every_number_has_its_source(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def compare(group: Group) -> list[Comparison]:
     if points:
         found.append(_latest(group, points[-1], paper))
     update = group.first.selected if len(group.runs) == 1 else None
-    for split, statistics, metrics, rows in _final(group, paper):
+    for split, statistics, metrics, rows in _final(group):
         printed = [
             result
             for result in (paper.results if paper else ())
@@ -124,6 +124,7 @@ def compare(group: Group) -> list[Comparison]:
             and result.metric in metrics
         ]
         shown = [facts.headline, *facts.also, *(result.metric for result in printed)]
+        shown += metrics if split == "train" else ()
         shown += [name for name in metrics if name.startswith(f"{facts.headline}_")]
         for name in dict.fromkeys(shown):
             if name not in metrics:
@@ -156,19 +157,18 @@ def _latest(group: Group, point: Measured, paper: PaperFigure | None) -> Compari
     )
 
 
-def _final(group: Group, paper: PaperFigure | None) -> list[tuple[str, str, dict[str, Sample], int | None]]:
-    """The selected models' metrics by part and statistics; of the training part those of the training rows."""
+def _final(group: Group) -> list[tuple[str, str, dict[str, Sample], int | None]]:
+    """The selected models' metrics by part and statistics; of the training part those of the training rows, where the
+    paper prints such."""
     evaluation = (group.first.result or {}).get("evaluation", {})
     found = [
         (split, statistics, *group.final(split, statistics))
         for split, kinds in evaluation.items()
         for statistics in kinds
     ]
+    paper = paper_figure(group.facts.figure)
     if "train" not in evaluation and paper is not None:
-        names = dict.fromkeys(
-            result.metric for result in paper.results
-            if (result.variant, result.split) == (group.facts.variant, "train")
-        )  # fmt: skip
+        names = dict.fromkeys(result.metric for result in paper.results if result.split == "train")
         trained = {name: sample for name in names if (sample := group.trained(name)) is not None}
         rows = next((point.rows for name in trained for point in group.training(name)), None)
         if trained:

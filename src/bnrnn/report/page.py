@@ -10,7 +10,6 @@ from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from bnrnn.figures.files import svg
 from bnrnn.figures.paper import paper_source
@@ -24,7 +23,7 @@ from bnrnn.report.tables import Table, comparison_table, overview, paper_table
 class Drawn:
     """A picture as the page has it."""
 
-    element: Markup
+    element: str
     name: str
     notes: tuple[str, ...]
 
@@ -87,7 +86,7 @@ def _section(name: str, groups: Sequence[Group], folder: Path) -> Section:
     for picture in pictures(_file_name(name), groups):
         element = svg(picture.figure, picture.name)
         (folder / f"{picture.name}.svg").write_text(element)
-        drawn.append(Drawn(Markup(element), picture.name, picture.notes))
+        drawn.append(Drawn(element, picture.name, picture.notes))
     facts = groups[0].first.config
     return Section(
         name=name,

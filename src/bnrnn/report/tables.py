@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bnrnn.figures.paper import PaperResult
+from bnrnn.figures.paper import paper_figure
 from bnrnn.report.comparison import Comparison, compare, judged, rows_in_words
 from bnrnn.report.facts import metric_name
 from bnrnn.report.groups import Group, Sample
@@ -145,47 +145,48 @@ def comparison_table(groups: Iterable[Group]) -> Table:
 
 
 def paper_table(groups: Sequence[Group]) -> Table | None:
-    """The paper's own table with our rows under each of its: a column for each printed number.
+    """The paper's own table, a column for each printed number, with our rows under each of its.
 
-    None where the papers print none that can stand beside the groups'.
+    Runs that the paper's numbers cannot stand beside have rows of their own at the end; where there are only such, the
+    table has the paper's shape and no number of it. None where the paper prints none.
     """
-    papers = [paper for group in groups if (paper := judged(group)) is not None]
-    if not papers or not papers[0].results:
+    paper = next((paper for group in groups if (paper := paper_figure(group.facts.figure)) is not None), None)
+    if paper is None or not paper.results:
         return None
-    paper = papers[0]
-    columns = dict.fromkeys((result.split, result.metric) for result in paper.results)
-    head = ["model", "updates", *(_column(split, metric) for split, metric in columns)]
-    rows = []
-    for variant in dict.fromkeys(result.variant for result in paper.results):
-        printed: dict[tuple[str, str], PaperResult] = {}
+    columns = list(dict.fromkeys((result.split, result.metric) for result in paper.results))
+    head = ["model", "updates", *(f"{_PARTS.get(split, split)} {metric_name(metric)}" for split, metric in columns)]
+    like = [group for group in groups if judged(group) is not None]
+    others = [group for group in groups if group not in like]
+    rows: list[list[str]] = []
+    for variant in dict.fromkeys(result.variant for result in paper.results) if like else ():
+        printed: dict[tuple[str, str], float] = {}
         for result in paper.results:
             if result.variant == variant:
-                printed.setdefault((result.split, result.metric), result)
+                printed.setdefault((result.split, result.metric), result.value)
         name = paper.names.get(variant, variant)
-        rows.append([f"{name} (paper)", "", *(number(_value(printed.get(column))) for column in columns)])
-        for group in groups:
-            if group.facts.variant == variant and judged(group) is not None:
-                ours = _row(group)
-                rows.append([group.label, group.length, *(ours.get(column, "") for column in columns)])
-    return Table(head, rows)
+        rows.append([f"{name} (paper)", "", *(number(printed.get(column)) for column in columns)])
+        rows += [_row(group, columns) for group in like if group.facts.variant == variant]
+    named = {result.variant for result in paper.results}
+    rows += [_row(group, columns) for group in like if group.facts.variant not in named]
+    return Table(head, rows + [_row(group, columns) for group in others])
 
 
 _PARTS = {"valid": "validation", "train": "training"}
 
 
-def _column(split: str, metric: str) -> str:
-    return f"{_PARTS.get(split, split)} {metric_name(metric)}"
-
-
-def _value(result: PaperResult | None) -> float | None:
-    return result.value if result else None
-
-
-def _row(group: Group) -> dict[tuple[str, str], str]:
-    """Our values of the paper's columns with its statistics, and the number of rows where that is another."""
-    found: dict[tuple[str, str], str] = {}
+def _row(group: Group, columns: Sequence[tuple[str, str]]) -> list[str]:
+    """Our values of the paper's columns: with its statistics, where it says which, and the rows where those differ."""
+    found: dict[tuple[str, str], Comparison] = {}
     for row in compare(group):
-        if not row.latest and row.paper is not None:
-            rows = f" ({rows_in_words(row.rows)})" if row.other_rows else ""
-            found.setdefault((row.split, row.metric), sampled(row.ours) + rows)
-    return found
+        place = found.get((row.split, row.metric))
+        usual = "population" if row.split == "test" else group.facts.statistics
+        if not row.latest and (
+            place is None or (place.paper is None and (row.paper is not None or row.statistics == usual))
+        ):
+            found[row.split, row.metric] = row
+    cells = []
+    for column in columns:
+        row = found.get(column)
+        rows = f" ({rows_in_words(row.rows)})" if row is not None and row.other_rows else ""
+        cells.append(sampled(row and row.ours) + rows)
+    return [group.label, group.length, *cells]
