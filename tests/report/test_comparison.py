@@ -164,10 +164,8 @@ def test_a_run_in_two_folders_is_one_and_a_repetition_is_not_a_seed(tmp_path: Pa
     assert groups[0].first.updates == 1000
 
 
-def test_a_folder_of_an_earlier_version_is_judged_too(tmp_path: Path) -> None:
-    found = single(tmp_path / "a", report=None, evaluation_batch_size=1000)
-    assert (found.facts.headline, found.facts.figure) == ("accuracy", "pmnist")
-    gru = single(tmp_path / "b", report=None, cell="gru")
-    assert gru.facts.obstacle == "cell is gru, in the paper lstm"
-    text = single(tmp_path / "c", "char-lm", report=None, rows=[evaluated(5, bpc=2.0, accuracy=0.5)])
-    assert text.facts.headline == "bpc"
+def test_a_folder_of_an_earlier_version_is_told_how_to_be_compared(tmp_path: Path) -> None:
+    text = single(tmp_path / "a", "char-lm", report=None, rows=[evaluated(5, bpc=2.0, accuracy=0.5)], units=9)
+    assert (text.facts.headline, text.facts.better, text.label) == ("bpc", "lower", "lstm-recurrent-seed1 (units 9)")
+    assert "bnrnn record brings it to this one" in (text.facts.obstacle or "")
+    assert all(row.paper is None for row in compare(text))

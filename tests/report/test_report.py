@@ -91,7 +91,7 @@ def test_names_are_escaped(tmp_path: Path) -> None:
 def test_an_obstacle_to_comparison_is_told(tmp_path: Path) -> None:
     report = {**FACTS, "comparable": "units is 10, in the paper 100"}
     content = write_report([read_run(write_run(tmp_path / "a", report=report))], tmp_path / "page", "x").read_text()
-    assert "no number of the papers stands beside it: units is 10, in the paper 100." in content
+    assert "No number of the papers stands beside these runs: units is 10, in the paper 100." in content
 
 
 def test_tasks_of_one_experiment_have_a_section_each(tmp_path: Path) -> None:

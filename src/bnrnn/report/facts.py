@@ -93,39 +93,17 @@ def facts_of(described: Mapping[str, Any], logged: frozenset[str]) -> Facts:
     )
 
 
-_EARLIER = {
-    "smnist": ("accuracy", "smnist"),
-    "pmnist": ("accuracy", "pmnist"),
-    "pmnist-released": ("accuracy", "pmnist"),
-    "ptb-char": ("bpc", "ptb-char"),
-    "text8": ("bpc", "text8"),
-    "char-lm": ("bpc", None),
-    "ptb-word-small": ("batch_perplexity", "ptb-word-small"),
-    "ptb-word-medium": ("batch_perplexity", "ptb-word-medium"),
-    "ptb-word-large": ("batch_perplexity", "ptb-word-large"),
-}
-
-
 def _earlier(described: Mapping[str, Any], logged: frozenset[str], variant: str) -> Facts:
-    names = (name for name in ("bpc", "batch_perplexity", "accuracy", "error") if name in logged)
-    headline, figure = _EARLIER.get(described["experiment"], (next(names, "loss"), None))
-    options = described["config"]
-    obstacle = None
-    if figure is None:
-        obstacle = "it is not in the papers"
-    elif options.get("cell", "lstm") != "lstm":
-        obstacle = f"cell is {options['cell']}, in the paper lstm"
-    elif options.get("slice") is not None:
-        obstacle = f"a slice of {options['slice']:,} characters"
-    shown = [name for name in described.get("changed", {}) if name not in ("cell", "norm", "seed", "epochs")]
+    """Of a folder that an earlier version wrote: what its metrics tell, and nothing of the papers."""
+    headline = next((name for name in ("bpc", "batch_perplexity", "accuracy", "error") if name in logged), "loss")
+    named = ("cell", "norm", "seed", "epochs")
     return Facts(
         headline=headline,
         better="higher" if headline in _HIGHER else "lower",
         axis=f"validation {metric_name(headline)}",
         statistics="batch",
-        obstacle=obstacle,
-        figure=figure,
+        obstacle="its config.json is of an earlier version; bnrnn record brings it to this one",
+        figure=None,
         variant=variant,
-        options=tuple(shown),
-        also=("perplexity",) if headline == "batch_perplexity" else (),
+        options=tuple(name for name in described.get("changed", {}) if name not in named),
     )

@@ -93,15 +93,24 @@ def _section(name: str, groups: Sequence[Group], folder: Path) -> Section:
         anchor=f"experiment-{_file_name(name)}",
         summary=facts.get("summary", ""),
         source=": ".join(filter(None, (facts.get("paper", ""), facts.get("target", "")))),
-        obstacles=tuple(
-            f"{found.label}: no number of the papers stands beside it: {found.facts.obstacle}."
-            for found in groups
-            if found.facts.obstacle is not None and found.facts.figure is not None
-        ),
+        obstacles=_obstacles(groups),
         drawn=tuple(drawn),
         paper=paper_table(groups),
         numbers=comparison_table(groups),
         runs=tuple(run for found in groups for run in found.runs),
+    )
+
+
+def _obstacles(groups: Sequence[Group]) -> tuple[str, ...]:
+    """Why the papers' numbers do not stand beside some groups, a sentence for each reason."""
+    reasons: dict[str, list[str]] = {}
+    for found in groups:
+        if found.facts.obstacle is not None:
+            reasons.setdefault(found.facts.obstacle, []).append(found.label)
+    return tuple(
+        f"No number of the papers stands beside {'these runs' if len(labels) == len(groups) else ', '.join(labels)}:"
+        f" {reason}."
+        for reason, labels in reasons.items()
     )
 
 
