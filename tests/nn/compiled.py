@@ -137,6 +137,40 @@ def compile_kernels(cell: str) -> None:
             close(b, a)
 
 
+def compile_lengths(cell: str) -> None:
+    """The third length and all later ones are compiled already, in training and in evaluation."""
+    for norm in ("recurrent", None):
+        torch.manual_seed(0)
+        plain, other = (CLASSES[cell](3, 5, norm=norm, backend="cpu") for _ in range(2))
+        other.load_state_dict(plain.state_dict())
+        for training in (True, False):
+            torch.compiler.reset()
+            compiled = torch.compile(other.train(training), fullgraph=True, backend="aot_eager")
+            plain.train(training)
+            for steps in range(4, 20):
+                x = torch.randn(steps, 6, 3)
+                with torch._dynamo.config.patch(error_on_recompile=steps > 5):
+                    output = compiled(x)[0]
+                close(output, plain(x)[0])
+        for a, b in zip(plain.buffers(), other.buffers(), strict=True):
+            close(b, a)
+        print(cell, norm, "compiled for every length")
+
+
+def compile_growth(cell: str) -> None:
+    """A table that doubles is compiled for once more, and holds what the plain layer's does."""
+    torch.manual_seed(0)
+    plain, other = (CLASSES[cell](3, 5, norm="recurrent", backend="cpu") for _ in range(2))
+    other.load_state_dict(plain.state_dict())
+    compiled = torch.compile(other, fullgraph=True, backend="aot_eager")
+    for steps in (10, 20, 70, 30, 80, 130):
+        x = torch.randn(steps, 6, 3)
+        close(compiled(x)[0], plain(x)[0])
+        for a, b in zip(plain.buffers(), other.buffers(), strict=True):
+            close(b, a)
+    assert len(other.norm_l0["recurrent"].count) == 256
+
+
 def compile_inductor(cell: str) -> None:
     """With the code generator too, once."""
     model, x = trained(cell, "recurrent", steps=2)

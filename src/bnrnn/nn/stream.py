@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bnrnn.nn import eager_step
 from bnrnn.nn.arguments import check_input, check_start_step, check_state, check_tokens
 from bnrnn.nn.norm import BatchNorm, LayerNorm, Normalization
 from bnrnn.nn.norm.site import warn_if_unset
@@ -19,10 +20,10 @@ from bnrnn.ops import step as kernel
 class Stream:
     """A layer in ``eval()`` that reads a sequence one time step a call and carries its state itself.
 
-    With population statistics a normalization is a scale and a shift that are known beforehand, so on the CPU kernels
-    they are laid out once, a row for each time step in use, and the shifts join the bias. The numbers are those of
-    calling the layer with a sequence of one step, its state and ``start_step``; where there is nothing to lay out
-    (layer normalization, a projection, another backend or device) the layer is called each time.
+    With population statistics a normalization is a scale and a shift that are known beforehand, so they are laid out
+    once, a row for each time step in use, and the shifts join the bias. The numbers are those of calling the layer with
+    a sequence of one step, its state and ``start_step``. A layer-normalized layer has nothing to lay out, and it, like
+    one with ``backend="reference"``, is called each time.
 
     The layer's parameters and statistics must not change while the stream is in use. Nothing is differentiated.
 
@@ -57,8 +58,7 @@ class Stream:
         self._laid_out: list[_LaidOut] | None = None
         self._states: list[State] = []
         self._seen: Any = None  # the input that has been checked: shape and dtype
-        has_kernel = layer.backend in ("auto", "cpu") and kernel.unsupported(layer.weight_ih_l0) is None
-        if has_kernel and not layer.proj_size and not any(isinstance(n.spec, LayerNorm) for n in layer._all_sites):
+        if layer.backend != "reference" and not any(isinstance(n.spec, LayerNorm) for n in layer._all_sites):
             with torch.no_grad():
                 self._laid_out = [_LaidOut(layer, f"_l{index}") for index in range(layer.num_layers)]
 
@@ -125,8 +125,12 @@ class _LaidOut:
         columns = [scale_x, _sum(shift_x, shift_s, bias), scale_h, shift_h, *_affine(norms.get("cell"))]
         steps = max((len(c) for c in columns if c is not None), default=1)
         self._last = steps - 1
-        table = _table(columns, steps, weight_hh)
-        self._step = kernel.lay_out(layer._cell.name, weight_ih, weight_hh, table, layer._zoneout)
+        name, weight_hr = layer._cell.name, layer._parameter("weight_hr", suffix)
+        if weight_hr is None and kernel.unsupported(weight_ih) is None:
+            table = _table(columns, steps, weight_hh)
+            self._step = kernel.lay_out(name, weight_ih, weight_hh, table, layer._zoneout)
+        else:
+            self._step = eager_step.lay_out(name, weight_ih, weight_hh, weight_hr, columns, layer._zoneout)
 
     def __call__(self, x: Tensor, state: State, step: int) -> State:
         return self._step(x, state, min(step, self._last))

@@ -33,7 +33,7 @@ def number(name: str, value: object) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    return value if isinstance(value, (int, float)) else float(value)
+    return value if type(value) in (int, float) else float(value)
 
 
 def finite(name: str, value: object, *, positive: bool = False) -> float:
