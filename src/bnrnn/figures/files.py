@@ -73,5 +73,4 @@ def svg(figure: Figure, name: str) -> str:
     # ids that nothing refers to, and that every figure has
     text = re.sub(r'(<g) id="[\w.]+_\d+"', r"\1", text)
     text = re.sub(r"\s*<!--.*?-->", "", text, flags=re.DOTALL)
-    text = re.sub(r"(font: [^;\"]*?)'DejaVu Sans'[^;\"]*", r"\1system-ui, sans-serif", text)
-    return re.sub(r" width=\"[\d.]+pt\" height=\"[\d.]+pt\"", "", text, count=1)
+    return re.sub(r"(font: [^;\"]*?)'DejaVu Sans'[^;\"]*", r"\1system-ui, sans-serif", text)
