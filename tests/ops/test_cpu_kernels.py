@@ -61,9 +61,12 @@ pytestmark = pytest.mark.skipif(not _library.OBJECT.exists(), reason="the packag
 
 @pytest.fixture(autouse=True)
 def _poisoned_memory() -> Iterator[None]:
-    """Fresh memory holds NaN, so that reading what was never written shows."""
+    """Fresh memory holds NaN, torch's and the pool's, so that reading what was never written shows."""
+    assert _library.why_not() is None
     torch.use_deterministic_algorithms(True)
+    torch.ops.bnrnn.poison_memory(True)
     yield
+    torch.ops.bnrnn.poison_memory(False)
     torch.use_deterministic_algorithms(False)
 
 

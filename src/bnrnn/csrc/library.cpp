@@ -369,7 +369,7 @@ std::tuple<Tensor, Tensor> step_as(Net net, const Tensor& x, const Tensor& h, co
     if (grain >= blocks) {
         work(0, blocks);
     } else {
-        torch::stable::parallel_for(0, blocks, grain, work);
+        parallel_for(0, blocks, grain, work);
     }
     return {new_h, new_c};
 }
@@ -393,7 +393,7 @@ void average_as(Tensor& mean, Tensor& var, Tensor& count, const Tensor& batch_me
                           static_cast<T*>(var.mutable_data_ptr()) + start * size};
     const T* const batches[2] = {args.data<T>(batch_mean), args.data<T>(batch_var)};
     constexpr std::int64_t grain = 1 << 14;  // elements
-    torch::stable::parallel_for(0, rows, (grain + size - 1) / size, [&](std::int64_t begin, std::int64_t end) {
+    parallel_for(0, rows, (grain + size - 1) / size, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t r = begin; r < end; ++r) {
             const T least = static_cast<T>(momentum), equal = T(1) / static_cast<T>(++counts[r]);
             const T weight = equal < least ? least : equal;
@@ -440,6 +440,11 @@ std::string instruction_sets() {
 // The digest of the sources that this was built from.
 std::string sources() { return BNRNN_SOURCES; }
 
+std::int64_t release_memory() { return Pool::instance().release(); }
+
+// For tests: what is read before it was written is NaN.
+void poison_memory(bool on) { Pool::instance().poisons = on; }
+
 // For tests: the kernels of another instruction set than the best.
 void use_instruction_set(std::string name) {
     for (const Kernels* k : available_kernels())
@@ -480,6 +485,8 @@ STABLE_TORCH_LIBRARY(bnrnn, m) {
     m.def("instruction_set() -> str");
     m.def("instruction_sets() -> str");
     m.def("sources() -> str");
+    m.def("release_memory() -> int");
+    m.def("poison_memory(bool on) -> ()");
     m.def("use_instruction_set(str name) -> ()");
 }
 
@@ -499,6 +506,8 @@ STABLE_TORCH_LIBRARY_IMPL(bnrnn, CompositeExplicitAutograd, m) {
     m.impl("instruction_set", TORCH_BOX(&instruction_set));
     m.impl("instruction_sets", TORCH_BOX(&instruction_sets));
     m.impl("sources", TORCH_BOX(&sources));
+    m.impl("release_memory", TORCH_BOX(&release_memory));
+    m.impl("poison_memory", TORCH_BOX(&poison_memory));
     m.impl("use_instruction_set", TORCH_BOX(&use_instruction_set));
 }
 

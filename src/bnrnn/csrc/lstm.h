@@ -104,7 +104,7 @@ struct Lstm {
             const auto site = m.template at<1>(p.cell, block);
             const Affine<T, 1> affine = site.affine(t);
             const Vec<T> beta = site.beta();
-            Vec<T> bias[4], beta_sum{}, product_sum{};
+            Vec<T> bias[4], beta_sum{}, product_sum{}, deviation_sum{};
             for (int q = 0; q < 4; ++q) bias[q] = bias_of(m, block, q);
             for (std::int64_t r = 0; r < n; ++r) {
                 T* act = activations + 4 * r * L;
@@ -124,6 +124,7 @@ struct Lstm {
                 const Vec<T> dy = dh * o * (one - y * y);
                 beta_sum += dy;
                 product_sum += dy * centred;
+                deviation_sum += centred;
                 store(grad_y + r * L, dy);
                 store(act, i);
                 store(act + L, f);
@@ -133,7 +134,7 @@ struct Lstm {
             store(s.cell_beta(block), load(s.cell_beta(block)) + beta_sum);
             mean = affine.mean[0];
             if (!normalizes(p.cell)) return;
-            const SiteGradient<T, 1> g(site, t, &beta_sum, &product_sum, static_cast<T>(n),
+            const SiteGradient<T, 1> g(site, t, &beta_sum, &product_sum, &deviation_sum, static_cast<T>(n),
                                        takes_statistics(p.cell, n), s.cell_gamma(block));
             k1 = g.k1[0], k2 = g.k2[0], k3 = g.k3[0];
             if (!is_layer(p.cell)) return;

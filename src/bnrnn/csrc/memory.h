@@ -1,16 +1,13 @@
-// Memory of the operators: tensors for results, and pieces that are kept from call to call.
+// Memory of the operators: tensors for results, and the pool's pieces as what a call works in and keeps.
 #pragma once
 
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
-#include <sys/mman.h>
-
 #include <cstdint>
-#include <cstdlib>
-#include <mutex>
-#include <optional>
 #include <vector>
+
+#include "pool.h"
 
 // Torch has this from 2.11 on, whose headers first know the number of that version; in an older torch it is null.
 #if defined(__linux__) && (!defined(TORCH_VERSION_2_11_0) || TORCH_FEATURE_VERSION < TORCH_VERSION_2_11_0)
@@ -23,77 +20,11 @@ extern "C" __attribute__((weak)) AOTITorchError torch_from_blob(
 
 namespace bnrnn {
 
-// The first touch of fresh memory costs as much as the arithmetic on it when it comes in pages of 4 KiB.
-inline void want_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] std::int64_t bytes) {
-#ifdef __linux__
-    constexpr std::uintptr_t huge = 2 << 20;
-    const auto begin = (reinterpret_cast<std::uintptr_t>(data) + huge - 1) / huge * huge;
-    const auto end = (reinterpret_cast<std::uintptr_t>(data) + bytes) / huge * huge;
-    if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // advice: may be refused
-#endif
-}
-
 inline torch::stable::Tensor allocate(const torch::stable::Tensor& like, std::vector<std::int64_t> sizes) {
     torch::stable::Tensor t = torch::stable::new_empty(like, {sizes.data(), sizes.size()});
     want_huge_pages(t.mutable_data_ptr(), t.numel() * t.element_size());
     return t;
 }
-
-// Pieces of memory that outlive their use, up to a limit: getting memory anew from the system for each call, page by
-// page, would cost more than many a call. (Leaving it to the system to take back, MADV_FREE, costs as much again.)
-class Pool {
-public:
-    struct Piece {
-        void* data;
-        std::int64_t bytes;
-    };
-
-    static Pool& instance() {
-        static Pool* const pool = new Pool;  // never destroyed: tensors may be freed later
-        return *pool;
-    }
-
-    // The smallest kept piece that does without wasting more than half of it, or a new one.
-    Piece take(std::int64_t bytes) {
-        bytes = (bytes + granule - 1) / granule * granule;
-        {
-            const std::lock_guard<std::mutex> lock(mutex_);
-            auto best = kept_.end();
-            for (auto it = kept_.begin(); it != kept_.end(); ++it)
-                if (it->bytes >= bytes && it->bytes <= 2 * bytes && (best == kept_.end() || it->bytes < best->bytes))
-                    best = it;
-            if (best != kept_.end()) {
-                const Piece piece = *best;
-                kept_.erase(best);
-                kept_bytes_ -= piece.bytes;
-                return piece;
-            }
-        }
-        void* data = nullptr;
-        STD_TORCH_CHECK(posix_memalign(&data, granule, bytes) == 0, "out of memory: ", bytes, " bytes were asked for");
-        want_huge_pages(data, bytes);
-        return {data, bytes};
-    }
-
-    void give_back(Piece piece) {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        kept_.push_back(piece);
-        kept_bytes_ += piece.bytes;
-        while (kept_bytes_ > limit) {  // the one unused longest goes first
-            kept_bytes_ -= kept_.front().bytes;
-            std::free(kept_.front().data);
-            kept_.erase(kept_.begin());
-        }
-    }
-
-private:
-    static constexpr std::int64_t granule = 2 << 20;
-    static constexpr std::int64_t limit = std::int64_t{1} << 30;
-
-    std::mutex mutex_;
-    std::vector<Piece> kept_;
-    std::int64_t kept_bytes_ = 0;
-};
 
 // A piece for the length of a call.
 class Scratch {

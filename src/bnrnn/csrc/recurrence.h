@@ -79,28 +79,13 @@ inline void input_product(const Plan<T, G>& m, const T* panel, std::int64_t t, s
 template <typename T, int G>
 inline void sequence_statistics(const Plan<T, G>& m, std::int64_t block, const T* x) {
     const auto& p = m.p;
-    std::int64_t n = 0;
-    Vec<T> mean[G] = {}, var[G] = {};
-    const auto over_rows = [&](auto&& body) {
-        for (std::int64_t t = 0; t < p.steps; ++t)
-            for (std::int64_t r = 0; r < m.rows(t); ++r)
-                for (int q = 0; q < G; ++q)
-                    body(q, load(x + (t * p.batch + r) * m.width + q * m.L));
+    std::int64_t count = 0;
+    for (std::int64_t t = 0; t < p.steps; ++t) count += m.rows(t);
+    const auto all = [&](const auto& body) {
+        for (std::int64_t t = 0; t < p.steps; ++t) over_pieces(x + t * p.batch * m.width, m.rows(t), m.width, body);
     };
-    for (std::int64_t t = 0; t < p.steps; ++t) n += m.rows(t);
-    // Sums over many rows: a step's own sum first keeps float32 exact enough.
-    for (std::int64_t t = 0; t < p.steps; ++t) {
-        Vec<T> sum[G] = {};
-        for (std::int64_t r = 0; r < m.rows(t); ++r)
-            for (int q = 0; q < G; ++q) sum[q] += load(x + (t * p.batch + r) * m.width + q * m.L);
-        for (int q = 0; q < G; ++q) mean[q] += sum[q];
-    }
-    for (int q = 0; q < G; ++q) mean[q] /= static_cast<T>(n);
-    over_rows([&](int q, Vec<T> v) {
-        const Vec<T> d = v - mean[q];
-        var[q] += d * d;
-    });
-    for (int q = 0; q < G; ++q) var[q] /= static_cast<T>(n);
+    Vec<T> mean[G], var[G];
+    moments<T, G>(all, count, m.width, mean, var);
     for (int q = 0; q < G; ++q) m.template at<G>(p.input, block).write(0, q, mean[q], var[q]);
 }
 
@@ -451,17 +436,21 @@ struct Backward {
     // Statistics over the whole sequence: their gradient needs the sums over all steps first.
     void through_sequence_statistics(std::int64_t block) const {
         const auto site = m.template at<G>(p.input, block);
-        Vec<T> mean[G], sum[G] = {}, products[G] = {};
+        Vec<T> mean[G], sum[G], product[G], deviation[G];
         for (int q = 0; q < G; ++q) mean[q] = site.mean(0, q);
+        CarryingSum<T> sums[G], products[G], deviations[G];
         std::int64_t count = 0;
         for (std::int64_t t = 0; t < p.steps; ++t) {
-            Vec<T> step_sum[G] = {}, step_products[G] = {};
-            gradient_sums<T, G, G>(grads_input(block, t), slabs.inputs(block, t), mean, m.rows(t), step_sum,
-                                step_products);
-            for (int q = 0; q < G; ++q) sum[q] += step_sum[q], products[q] += step_products[q];
+            for (int q = 0; q < G; ++q) sum[q] = product[q] = deviation[q] = Vec<T>{};
+            gradient_sums<T, G, G>(grads_input(block, t), slabs.inputs(block, t), mean, m.rows(t), sum, product,
+                                   deviation);
+            for (int q = 0; q < G; ++q)
+                sums[q].add(sum[q]), products[q].add(product[q]), deviations[q].add(deviation[q]);
             count += m.rows(t);
         }
-        const SiteGradient<T, G> g(site, 0, sum, products, static_cast<T>(count), true, input_gamma(block));
+        for (int q = 0; q < G; ++q)
+            sum[q] = sums[q].sum, product[q] = products[q].sum, deviation[q] = deviations[q].sum;
+        const SiteGradient<T, G> g(site, 0, sum, product, deviation, static_cast<T>(count), true, input_gamma(block));
         for (std::int64_t t = 0; t < p.steps; ++t)
             apply_gradient<T, G, G>(g, grads_input(block, t), slabs.inputs(block, t), m.rows(t), grads_input(block, t));
     }

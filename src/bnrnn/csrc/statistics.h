@@ -9,33 +9,73 @@ struct Affine {  // y = (x - mean) * scale
     }
 };
 
-// Mean and biased variance over rows, in two passes: E[x^2] - E[x]^2 would cancel.
-template <typename T, int G>
-inline void moments(const T* x, std::int64_t rows, std::int64_t row_stride, Vec<T>* mean, Vec<T>* var) {
-    constexpr int L = Lanes<T>::count;
-    Vec<T> sum[2][G] = {};
-    std::int64_t r = 0;
-    for (; r + 2 <= rows; r += 2)
-        for (int h = 0; h < 2; ++h)
-            for (int q = 0; q < G; ++q) sum[h][q] += load(x + (r + h) * row_stride + q * L);
-    if (r < rows)
-        for (int q = 0; q < G; ++q) sum[0][q] += load(x + r * row_stride + q * L);
-    const T share = T(1) / static_cast<T>(rows);
-    for (int q = 0; q < G; ++q) mean[q] = (sum[0][q] + sum[1][q]) * share;
+// A sum that carries on what each addition has rounded off (Kahan).
+template <typename T>
+struct CarryingSum {
+    Vec<T> sum{}, lost{};
 
-    Vec<T> square[2][G] = {};
-    for (r = 0; r + 2 <= rows; r += 2)
-        for (int h = 0; h < 2; ++h)
-            for (int q = 0; q < G; ++q) {
-                const Vec<T> d = load(x + (r + h) * row_stride + q * L) - mean[q];
-                square[h][q] += d * d;
-            }
-    if (r < rows)
-        for (int q = 0; q < G; ++q) {
-            const Vec<T> d = load(x + r * row_stride + q * L) - mean[q];
-            square[0][q] += d * d;
-        }
-    for (int q = 0; q < G; ++q) var[q] = (square[0][q] + square[1][q]) * share;
+    void add(Vec<T> v) {
+        const Vec<T> corrected = v - lost, next = sum + corrected;
+        lost = (next - sum) - corrected;
+        sum = next;
+    }
+};
+
+// Rows as pieces of at most this many: a plain float32 sum over more would lose digits.
+constexpr std::int64_t rows_in_piece = 512;
+
+template <typename T, typename Body>
+inline void over_pieces(const T* x, std::int64_t rows, std::int64_t row_stride, const Body& body) {
+    for (; rows > rows_in_piece; rows -= rows_in_piece, x += rows_in_piece * row_stride) body(x, rows_in_piece);
+    if (rows > 0) body(x, rows);
+}
+
+// Sums over the rows of a piece, for G gates: of values(row's pointer to the gate, gate), N for each gate.
+template <typename T, int G, int N, typename Values>
+inline void piece_sums(const T* x, std::int64_t rows, std::int64_t row_stride, const Values& values, Vec<T> (*sums)[N]) {
+    constexpr int L = Lanes<T>::count;
+    Vec<T> chains[2][G][N] = {};  // two chains of additions, to hide their latency
+    const auto add = [&](int h, std::int64_t r) {
+        for (int q = 0; q < G; ++q) values(load(x + r * row_stride + q * L), q, chains[h][q]);
+    };
+    std::int64_t r = 0;
+    for (; r + 2 <= rows; r += 2) add(0, r), add(1, r + 1);
+    if (r < rows) add(0, r);
+    for (int q = 0; q < G; ++q)
+        for (int i = 0; i < N; ++i) sums[q][i] = chains[0][q][i] + chains[1][q][i];
+}
+
+// Mean and biased variance of `count` rows that over_all(body) gives in pieces, in two passes: E[x^2] - E[x]^2 would
+// cancel. The second pass also sums the deviations from the mean: that is what rounding has left in it.
+template <typename T, int G, typename Pieces>
+inline void moments(const Pieces& over_all, std::int64_t count, std::int64_t row_stride, Vec<T>* mean, Vec<T>* var) {
+    const T share = T(1) / static_cast<T>(count);
+    CarryingSum<T> total[G];
+    over_all([&](const T* x, std::int64_t rows) {
+        Vec<T> sums[G][1];
+        piece_sums<T, G, 1>(x, rows, row_stride, [](Vec<T> v, int, Vec<T>* sum) { sum[0] += v; }, sums);
+        for (int q = 0; q < G; ++q) total[q].add(sums[q][0]);
+    });
+    for (int q = 0; q < G; ++q) mean[q] = total[q].sum * share;
+
+    CarryingSum<T> deviations[G], squares[G];
+    over_all([&](const T* x, std::int64_t rows) {
+        Vec<T> sums[G][2];
+        piece_sums<T, G, 2>(
+            x, rows, row_stride,
+            [&](Vec<T> v, int q, Vec<T>* sum) {
+                const Vec<T> d = v - mean[q];
+                sum[0] += d;
+                sum[1] += d * d;
+            },
+            sums);
+        for (int q = 0; q < G; ++q) deviations[q].add(sums[q][0]), squares[q].add(sums[q][1]);
+    });
+    for (int q = 0; q < G; ++q) {
+        const Vec<T> rest = deviations[q].sum * share;
+        mean[q] += rest;
+        var[q] = squares[q].sum * share - rest * rest;
+    }
 }
 
 template <typename T>
@@ -77,7 +117,8 @@ struct SiteBlock {
         if (!site.own_statistics || site.kind != Kind::frame) return;
         Vec<T> mean[N], var[N];
         if (rows >= site.min_rows) {
-            moments<T, N>(x + from * L, rows, G * L, mean, var);
+            const auto all = [&](const auto& body) { over_pieces(x + from * L, rows, G * L, body); };
+            moments<T, N>(all, rows, G * L, mean, var);
         } else {
             for (int q = 0; q < N; ++q) {
                 mean[q] = load(site.mean + row(t - 1) + feature(from + q), lanes);
@@ -113,15 +154,16 @@ struct SiteBlock {
 };
 
 // Gradient of y = gamma (x - mean) / sqrt(var + eps) with respect to x, for N gates from gate `from` on of a block with
-// G: k1 dy + k2 (x - mean) + k3.
+// G: k1 dy + k2 (x - mean) + k3. The constant part makes the gradient's sum over the rows 0 with the deviations' own sum,
+// which is 0 only up to the rounding of the mean; the gradient meets inputs of any mean in that of their weights.
 template <typename T, int N>
 struct SiteGradient {
     Vec<T> mean[N], k1[N], k2[N], k3[N];
 
-    // sum: of dy over the rows; product: of dy (x - mean). grad_gamma: one vector for each of the G gates.
+    // Sums over the rows, of dy, of dy (x - mean), and of x - mean. grad_gamma: one vector for each of the G gates.
     template <int G>
-    SiteGradient(const SiteBlock<T, G>& block, std::int64_t t, const Vec<T>* sum, const Vec<T>* product, T rows,
-                 bool through_statistics, T* grad_gamma, int from = 0) {
+    SiteGradient(const SiteBlock<T, G>& block, std::int64_t t, const Vec<T>* sum, const Vec<T>* product,
+                 const Vec<T>* deviation, T rows, bool through_statistics, T* grad_gamma, int from = 0) {
         constexpr int L = Lanes<T>::count;
         const T share = through_statistics ? T(-1) / rows : T(0);
         for (int q = 0; q < N; ++q) {
@@ -130,7 +172,7 @@ struct SiteGradient {
             mean[q] = block.mean(t, from + q);
             k1[q] = block.gamma(from + q) * r;
             k2[q] = k1[q] * r * r * product[q] * share;
-            k3[q] = k1[q] * sum[q] * share;
+            k3[q] = (k1[q] * sum[q] + k2[q] * deviation[q]) * share;
             store(gamma, load(gamma) + product[q] * r);
         }
     }
@@ -138,16 +180,17 @@ struct SiteGradient {
     Vec<T> at(int q, Vec<T> dy, Vec<T> x) const { return k1[q] * dy + (k2[q] * (x - mean[q]) + k3[q]); }
 };
 
-// Sums over rows, G gates apart, of dy and of dy (x - mean) for N gates.
+// Sums over rows, G gates apart, of dy, of dy (x - mean) and of x - mean for N gates.
 template <typename T, int G, int N>
 inline void gradient_sums(const T* dy, const T* x, const Vec<T>* mean, std::int64_t rows, Vec<T>* sum,
-                          Vec<T>* product) {
+                          Vec<T>* product, Vec<T>* deviation) {
     constexpr int L = Lanes<T>::count;
     for (std::int64_t r = 0; r < rows; ++r)
         for (int q = 0; q < N; ++q) {
-            const Vec<T> d = load(dy + (r * G + q) * L);
+            const Vec<T> d = load(dy + (r * G + q) * L), centred = load(x + (r * G + q) * L) - mean[q];
             sum[q] += d;
-            product[q] += d * (load(x + (r * G + q) * L) - mean[q]);
+            product[q] += d * centred;
+            deviation[q] += centred;
         }
 }
 
@@ -173,10 +216,10 @@ inline void site_backward(const SiteBlock<T, G>& block, std::int64_t t, const T*
                 for (int q = 0; q < N; ++q) store(dx + (r * G + q) * L, load(dy + (r * G + q) * L));
         return;
     }
-    Vec<T> mean[N], sum[N] = {}, product[N] = {};
+    Vec<T> mean[N], sum[N] = {}, product[N] = {}, deviation[N] = {};
     for (int q = 0; q < N; ++q) mean[q] = block.mean(t, from + q);
-    gradient_sums<T, G, N>(dy, x, mean, rows, sum, product);
-    const SiteGradient<T, N> g(block, t, sum, product, static_cast<T>(rows), takes_statistics(block.site, rows),
-                               grad_gamma, from);
+    gradient_sums<T, G, N>(dy, x, mean, rows, sum, product, deviation);
+    const SiteGradient<T, N> g(block, t, sum, product, deviation, static_cast<T>(rows),
+                               takes_statistics(block.site, rows), grad_gamma, from);
     apply_gradient<T, G, N>(g, dy, x, rows, dx);
 }
