@@ -6,7 +6,7 @@ import hashlib
 import io
 import random
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PARTS = {"training": 0.9, "validation": 0.05, "test": 0.05}
@@ -40,11 +40,23 @@ def members(count: int, **options: int) -> Iterator[tuple[str, bytes]]:
         done += round(count * share)
 
 
-def write_archive(path: Path, files: Iterator[tuple[str, bytes]] | list[tuple[str, bytes]]) -> Path:
+def write_tar(files: Iterable[tuple[str, bytes]]) -> bytes:
+    """The files as an archive that is not compressed."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        _add(archive, files)
+    return content.getvalue()
+
+
+def write_archive(path: Path, files: Iterable[tuple[str, bytes]]) -> Path:
     """The files as a compressed archive."""
     with tarfile.open(path, "w:gz", compresslevel=1) as archive:
-        for name, content in files:
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
+        _add(archive, files)
     return path
+
+
+def _add(archive: tarfile.TarFile, files: Iterable[tuple[str, bytes]]) -> None:
+    for name, content in files:
+        entry = tarfile.TarInfo(name)
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))

@@ -299,23 +299,20 @@ class _Column:
 
     def __init__(self, path: Path | None) -> None:
         self.path, self.length, self.buffer = path, 0, array("i")
-        self.stream = None if path is None else path.open("wb")
 
     def extend(self, values: Iterable[int]) -> None:
         before = len(self.buffer)
         self.buffer.extend(values)
         self.length += len(self.buffer) - before
-        if self.stream is not None and len(self.buffer) > _FLUSH:
-            self.buffer.tofile(self.stream)
-            self.buffer = array("i")
+        if self.path is not None and len(self.buffer) > _FLUSH:
+            self._flush(self.path)
 
     def finish(self, table: np.ndarray | None) -> np.ndarray:
         """The whole array, each number replaced by what the table has for it."""
-        if self.path is None or self.stream is None:
+        if self.path is None:
             values = np.frombuffer(self.buffer, np.int32) if self.buffer else np.zeros(0, np.int32)
             return values if table is None else table[values]
-        self.buffer.tofile(self.stream)
-        self.stream.close()
+        self._flush(self.path)
         if table is not None:
             with self.path.open("r+b") as stream:  # not as a map, whose pages would all count as memory
                 for start in range(0, 4 * self.length, 4 * _BLOCK):
@@ -324,6 +321,11 @@ class _Column:
                     stream.seek(start)
                     stream.write(block.tobytes())
         return mapped(self.path, self.length, np.int32)
+
+    def _flush(self, path: Path) -> None:
+        with path.open("ab") as stream:
+            self.buffer.tofile(stream)
+        self.buffer = array("i")
 
 
 class _Rows:

@@ -273,10 +273,11 @@ def _archive_members(source: Path, digest: Any, progress: Progress | None) -> It
             with tarfile.open(fileobj=stream, mode="r|") as archive:
                 for member in archive:
                     archive.members = []  # pyright: ignore[reportAttributeAccessIssue]: it keeps all it has seen
-                    content = archive.extractfile(member) if member.isfile() else None
-                    if content is not None:
+                    file = archive.extractfile(member) if member.isfile() else None
+                    if file is not None:
+                        content = file.read()
                         last = member.name
-                        yield member.name, content.read()
+                        yield last, content
             while stream.read(1 << 20):
                 pass
             if stream.tail.strip(b"\0"):

@@ -135,6 +135,12 @@ FILES: dict[str, DataFile] = {
             "4f6cb16f5f2bf04dcd0d8b8b1f9e1deaec36b9eb15d311305f13aab1786d3060",
             "CC BY-SA 4.0",
         ),
+        DataFile(
+            "qa/cnn_snippet.jtr.json",
+            23064,
+            "efd67a01e20195defce46141f33ada73e8f506cd5c8f2343a4f9dea01c58e8f2",
+            "texts of their publishers: for your own use, not to be passed on",
+        ),
     )
 }
 
