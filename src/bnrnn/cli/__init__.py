@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "run",
     "sweep": "sweep",
     "search": "search",
+    "reproduce": "reproduce",
     "evaluate": "evaluate",
     "report": "report",
     "record": "record",

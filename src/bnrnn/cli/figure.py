@@ -17,6 +17,7 @@ FIGURES = (
     "tanh-derivative",
     "population-statistics",
     "gamma-sensitivity",
+    "h2h",
 )
 
 

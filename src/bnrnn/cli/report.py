@@ -22,6 +22,8 @@ class Report:
     """Run folders; by default all below runs/ and records/."""
     out: Path = Path("report")
     """Folder for the page and its pictures."""
+    figures: Path | None = None
+    """Folder of the analyses' figures; with it the page has them, and the papers' claims with their verdicts."""
 
 
 def run(arguments: list[str]) -> int:
@@ -31,7 +33,7 @@ def run(arguments: list[str]) -> int:
     from bnrnn.report.terminal import summary_text
 
     runs = [read_run(path) for path in chosen.runs] if chosen.runs else find_runs()
-    page = write_report(runs, chosen.out, f"bnrnn report {shlex.join(arguments)}".rstrip())
+    page = write_report(runs, chosen.out, f"bnrnn report {shlex.join(arguments)}".rstrip(), chosen.figures)
     print(summary_text(runs, shutil.get_terminal_size().columns))
     print(f"report: {page}")
     return 0

@@ -53,7 +53,7 @@ def write_figure(path: Path, figure: Figure, head: Sequence[str], rows: Iterable
     with numbers.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(head)
-        writer.writerows(rows)
+        writer.writerows([f"{cell:.8g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
     return numbers
 
 

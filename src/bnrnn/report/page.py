@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 
 from bnrnn.figures.files import svg
 from bnrnn.figures.paper import paper_source
+from bnrnn.report.claims import claims
 from bnrnn.report.groups import Group, group
 from bnrnn.report.pictures import pictures
 from bnrnn.report.runs import Run
@@ -43,7 +44,7 @@ class Section:
     runs: tuple[Run, ...]
 
 
-def write_report(runs: Sequence[Run], folder: Path, command: str) -> Path:
+def write_report(runs: Sequence[Run], folder: Path, command: str, figures: Path | None = None) -> Path:
     """Writes ``index.html``, the pictures and the overview ``table.md``, and returns the page's path.
 
     Pictures of an earlier report in the folder that this one does not have are removed.
@@ -52,6 +53,7 @@ def write_report(runs: Sequence[Run], folder: Path, command: str) -> Path:
         runs: what to report on.
         folder: where to; created where missing.
         command: how to make the page again.
+        figures: folder of the analyses' pictures and numbers; with it the page has them, and the papers' claims.
 
     Raises:
         ValueError: there is no run to report on.
@@ -76,7 +78,15 @@ def write_report(runs: Sequence[Run], folder: Path, command: str) -> Path:
     template = environment.from_string(files("bnrnn.report").joinpath("page.html.j2").read_text())
     page = folder / "index.html"
     page.write_text(
-        template.render(overview=table, sections=sections, command=command, source=paper_source(), pace=_pace)
+        template.render(
+            overview=table,
+            claims=claims(groups, figures) if figures else (),
+            analyses=_analyses(figures) if figures else (),
+            sections=sections,
+            command=command,
+            source=paper_source(),
+            pace=_pace,
+        )
     )
     return page
 
@@ -112,6 +122,11 @@ def _obstacles(groups: Sequence[Group]) -> tuple[str, ...]:
         f" {reason}."
         for reason, labels in reasons.items()
     )
+
+
+def _analyses(folder: Path) -> list[Drawn]:
+    """The analyses' pictures, as they were drawn."""
+    return [Drawn(path.read_text(encoding="utf-8"), path.stem, ()) for path in sorted(folder.glob("*.svg"))]
 
 
 def _file_name(subject: str) -> str:

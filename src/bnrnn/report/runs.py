@@ -42,6 +42,7 @@ class Run:
         environments: ``environment.json``, one entry for each start.
         lengths: ``lengths.json``, what ``bnrnn figure lengths`` measured, None without it.
         measured_rows: ``rows.json``, what ``bnrnn figure rows`` measured, None without it.
+        divergence: ``divergence.json`` of a run that diverged, else None.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class Run:
     environments: tuple[dict[str, Any], ...]
     lengths: dict[str, Any] | None = None
     measured_rows: dict[str, Any] | None = None
+    divergence: dict[str, Any] | None = None
 
     @property
     def experiment(self) -> str:
@@ -111,6 +113,11 @@ class Run:
         return self.result is not None and self.result["status"] == "complete"
 
     @property
+    def resumable(self) -> bool:
+        """Whether the folder holds what the run can go on from; a record does not."""
+        return (self.path / "checkpoint.safetensors").exists()
+
+    @property
     def length(self) -> str:
         """Updates done, of how many."""
         if self.complete or self.planned is None:
@@ -119,9 +126,11 @@ class Run:
 
     @property
     def status(self) -> str:
-        """``"complete"``, or ``"partial"`` with how far it is."""
+        """``"complete"``, or ``"partial"`` or ``"diverged"`` with how far it is."""
         if self.complete:
             return f"complete: {self.length} updates"
+        if self.divergence is not None:
+            return f"diverged after update {self.divergence['update']:,}"
         return f"partial: {self.length} updates" + ("" if self.result else ", not finished")
 
     def evaluations(self, metric: str, statistics: str, split: str = "valid") -> list[Point]:
@@ -201,6 +210,7 @@ def read_run(path: Path) -> Run:
         environments=tuple(_json(path / "environment.json") if (path / "environment.json").exists() else ()),
         lengths=_json(path / "lengths.json") if (path / "lengths.json").exists() else None,
         measured_rows=_json(path / "rows.json") if (path / "rows.json").exists() else None,
+        divergence=_json(path / "divergence.json") if (path / "divergence.json").exists() else None,
     )
 
 

@@ -19,6 +19,7 @@ class RunFolder:
     ``checkpoint.safetensors``  everything needed to go on, and the best model so far
     ``model.safetensors``       the selected model with its population statistics, at the end
     ``result.json``             the final evaluation
+    ``divergence.json``         of a run whose loss or gradient was no longer finite: after which update, and why
     ==========================  =======================================================================
 
     Args:
@@ -33,6 +34,7 @@ class RunFolder:
         self.checkpoint = path / "checkpoint.safetensors"
         self.model = path / "model.safetensors"
         self.result = path / "result.json"
+        self.divergence = path / "divergence.json"
         self._lock: IO[str] | None = None
 
     def open(self, config: dict[str, Any], resume: bool) -> None:

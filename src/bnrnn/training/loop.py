@@ -148,7 +148,9 @@ class _Run:
         self.fabric.backward(step.loss)
         norm = clip_gradients(self.model.parameters(), self.plan.clip, self.plan.clip_rule)
         if not (torch.isfinite(step.loss) and torch.isfinite(norm)):
-            raise DivergenceError(_diagnosis(self.model, at, rate, step.loss, norm))
+            diagnosis = _diagnosis(self.model, at, rate, step.loss, norm)
+            self.folder.write_json(self.folder.divergence, {"update": at.update, "diagnosis": diagnosis})
+            raise DivergenceError(diagnosis)
         self.optimizer.step()
 
         self.carry = step.carry
