@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +34,8 @@ def number(name: str, value: object) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    return value if type(value) in (int, float) else float(value)
+    real: Any = value
+    return real if type(real) in (int, float) else float(real)
 
 
 def finite(name: str, value: object, *, positive: bool = False) -> float:
