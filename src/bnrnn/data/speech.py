@@ -296,7 +296,11 @@ def _nothing(source: Source, targets: Targets, findings: Findings) -> str:
 
 
 def plan_batches(
-    lengths: np.ndarray, batch_size: int, max_padding: float, random: np.random.Generator | None
+    lengths: np.ndarray,
+    batch_size: int,
+    max_padding: float,
+    random: np.random.Generator | None,
+    least: int = 1,
 ) -> list[np.ndarray]:
     """Which utterances share a batch, so that of all frames no more than a share is padding.
 
@@ -309,6 +313,7 @@ def plan_batches(
         batch_size: utterances of the largest batch.
         max_padding: the share.
         random: draws who meets whom and the order of the batches; None for the order of the lengths.
+        least: utterances that no batch is cut below, which then may pad more.
 
     Returns:
         Indices, a batch each.
@@ -318,7 +323,10 @@ def plan_batches(
     batches = np.array_split(ties[np.argsort(lengths[ties], kind="stable")], count)
     if padding(lengths, batches) > max_padding:
         while padding(lengths, batches) > max_padding:
-            worst = max(range(len(batches)), key=lambda k: _pads(lengths, batches[k]))
+            divisible = [k for k in range(len(batches)) if len(batches[k]) >= 2 * least]
+            if not divisible:
+                break
+            worst = max(divisible, key=lambda k: _pads(lengths, batches[k]))
             batches[worst : worst + 1] = np.array_split(batches[worst], 2)
     elif random is not None:
         noise = random.uniform(-1, 1, len(lengths))

@@ -33,9 +33,11 @@ def deltas(features: np.ndarray, order: int = 2, window: int = 2) -> np.ndarray:
     blocks, weights = [features.astype(np.float32)], np.ones(1)
     for _ in range(order):
         weights = np.convolve(weights, step)
-        half = len(weights) // 2
-        parts = (w * padded[reach - half + j : reach - half + j + len(features)] for j, w in enumerate(weights))
-        blocks.append(sum(parts, np.zeros(features.shape)).astype(np.float32))
+        block, first = np.zeros(features.shape), reach - len(weights) // 2
+        with np.errstate(invalid="ignore"):  # infinite features are for the caller to find
+            for shift, weight in enumerate(weights, first):
+                block += weight * padded[shift : shift + len(features)]
+        blocks.append(block.astype(np.float32))
     return np.concatenate(blocks, axis=1)
 
 

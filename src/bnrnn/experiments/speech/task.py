@@ -13,6 +13,7 @@ from torch.optim import SGD
 
 from bnrnn.data.loading import Loader
 from bnrnn.data.speech import Part, padding, plan_batches, tensors
+from bnrnn.experiments.norms import norm_of, takes_frame_statistics
 from bnrnn.experiments.speech.config import SpeechConfig
 from bnrnn.experiments.speech.model import FrameClassifier
 from bnrnn.training import Carry, Metrics, Plan, Purpose, Split, Statistics, Step, seed_of
@@ -41,6 +42,7 @@ class SpeechTask:
         self.model = FrameClassifier(config, train.dimensions, train.classes)
         self.model.priors.copy_(torch.from_numpy(train.counts() / train.frames))
         self.loader = Loader(self.parts, config.worker)
+        self._least = 2 if takes_frame_statistics(norm_of(config.norm, config.gamma)) else 1
         self._order: tuple[int, list[np.ndarray]] = (-1, [])
         self._length = len(self._batches(0))
         self.plan = Plan(
@@ -115,7 +117,8 @@ class SpeechTask:
     def evaluate(self, model: nn.Module, split: Split, statistics: Statistics) -> Metrics:
         """Frame cross-entropy in nats and frame error rate, over all frames of the part alike."""
         part, device = self.parts[split], self.model.priors.device
-        plan = plan_batches(part.lengths, self.config.evaluation_batch_size, self.config.max_padding, None)
+        size, share = self.config.evaluation_batch_size, self.config.max_padding
+        plan = plan_batches(part.lengths, size, share, None, self._least)
         total = wrong = 0.0
         for found in self.loader.batches(split, plan):
             batch = {name: value.to(device) for name, value in tensors(found).items()}
@@ -141,7 +144,8 @@ class SpeechTask:
         if self._order[0] != epoch:
             random = np.random.default_rng(seed_of(self.seed, Purpose.ORDER, epoch))
             lengths = self.parts["train"].lengths
-            self._order = (epoch, plan_batches(lengths, self.config.batch_size, self.config.max_padding, random))
+            size, share = self.config.batch_size, self.config.max_padding
+            self._order = (epoch, plan_batches(lengths, size, share, random, self._least))
         return self._order[1]
 
     def _places(self, epoch: int, position: int) -> Iterator[np.ndarray]:
