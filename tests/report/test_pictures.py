@@ -158,6 +158,14 @@ def test_a_long_legend_leaves_the_axes_their_height(tmp_path: Path) -> None:
     assert heights[1] == pytest.approx(heights[0], rel=0.1)
 
 
+def test_a_long_name_does_not_leave_the_picture(tmp_path: Path) -> None:
+    report = {**FACTS, "options": ["evaluation_batch_size", "population_every", "gamma", "initial_state"]}
+    told = {"evaluation_batch_size": 100, "population_every": 0, "gamma": 1.0, "initial_state": "noise-in-training"}
+    figure = curve_picture([single(tmp_path / "a", report=report, **told)]).figure
+    figure.draw_without_rendering()
+    assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1
+
+
 def test_the_axis_shows_what_trained_models_reach(tmp_path: Path) -> None:
     rows = [
         evaluated(x, None, batch_perplexity=y) for x, y in ((0, 9000.0), (100, 800.0), (5000, 130.0), (9000, 120.0))

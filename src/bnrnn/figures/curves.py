@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -133,15 +134,18 @@ def key(figure: Figure, models: dict[str, str], styles: Mapping[str, Mapping[str
         models: colour of each.
         styles: what each looks like; left out where there is only one.
     """
-    entries = [Line2D([], [], color=colour, linewidth=4, label=plain(name)) for name, colour in models.items()]
+    looks: dict[str, Mapping[str, Any]] = {name: {"color": own, "linewidth": 4} for name, own in models.items()}
     if len(styles) > 1:
-        entries += [Line2D([], [], label=name, **{"color": "#555753", **style}) for name, style in styles.items()]
-    columns = 1 if max((len(str(entry.get_label())) for entry in entries), default=0) > 34 else 2
+        looks |= {name: {"color": "#555753", **style} for name, style in styles.items()}
+    labels = [textwrap.fill(name, 50) for name in looks]
+    entries = [Line2D([], [], label=plain(label), **look) for label, look in zip(labels, looks.values(), strict=True)]
+    columns = 1 if max(map(len, labels), default=0) > 30 else 2
     figure.legend(
         handles=entries, loc="outside lower left", ncols=columns, fontsize=8.5, frameon=False, handlelength=2.4
     )
+    lines = sum(label.count("\n") + 1 for label in labels)
     width, height = figure.get_size_inches()
-    figure.set_size_inches(width, height + 0.18 * -(-len(entries) // columns))
+    figure.set_size_inches(width, height + 0.18 * -(-lines // columns))
 
 
 def plain(text: str) -> str:
