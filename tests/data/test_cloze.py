@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from generated_cnn import write_tar
+from benchmarks.made_up_cnn import write_tar
 from hypothesis import given
 from hypothesis import strategies as st
 from test_corpora import declare

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from generated_cnn import members, write_archive
+from benchmarks.made_up_cnn import members, write_archive
 
 from bnrnn.data import cnn, registry
 from bnrnn.data.cloze import NUMBER, RESERVED, UNKNOWN, Cloze, select

@@ -13,6 +13,7 @@ FIGURES = (
     "curves",
     "lengths",
     "rows",
+    "reading",
     "gradient-flow",
     "tanh-derivative",
     "population-statistics",

@@ -119,10 +119,10 @@ def test_read_gives_the_probabilities_of_evaluate(bnrnn: Call, options: tuple[st
     reader = Reader(folder)
     with evaluate_statistics(run.model, "population"):
         judged = list(run.task.answers(run.model, "test"))
-    number = 0
-    for questions, probabilities, attention in judged:
+    seen: list[int] = []
+    for indices, questions, probabilities, attention in judged:
         for place, question in enumerate(questions):
-            item = part[number]
+            item = part[indices[place]]
             reading = reader.read(spelled(item, symbols), " ".join(symbols[k] for k in item.question))
             expected = {symbols[k]: float(probabilities[place, k]) for k in item.candidates}
             assert dict(reading.candidates) == pytest.approx(expected, rel=1e-4, abs=1e-7)
@@ -130,8 +130,9 @@ def test_read_gives_the_probabilities_of_evaluate(bnrnn: Call, options: tuple[st
             weights = attention[: len(question.passage), place].tolist()
             assert reading.attention == pytest.approx(weights, rel=1e-4, abs=1e-7)
             assert reading.answer == max(expected, key=lambda name: expected[name])
-            number += 1
-    assert number == 9
+        seen += indices
+    assert sorted(seen) == list(range(9))
+    assert seen != sorted(seen)
 
 
 def test_names_go_in_and_come_out_as_names(bnrnn: Call) -> None:

@@ -24,7 +24,7 @@ class BabiConfig(ReadingConfig):
     evaluate_every: int = 100
     """Updates between evaluations."""
     population_batches: int = 100
-    """Batches of the pass that estimates the population statistics, from the first; 0: all of the training part."""
+    """Batches of the pass that estimates the population statistics, drawn once; 0: all of the training part."""
 
     SETTINGS: ClassVar[dict[tuple[Variant, Source], Setting]] = {
         ("lstm", "default"): Setting(48, 2e-3, 40),

@@ -101,9 +101,9 @@ class ReadingConfig(BaseConfig):
     population_batch_size: int | None = None
     """Questions in a batch of the pass that estimates the population statistics; None: those of an update."""
     population_batches: int = 0
-    """Batches of that pass, from the first; 0: all of the training part."""
+    """Batches of that pass, drawn once; 0: all of the training part."""
     valid_questions: int = 0
-    """Validation questions that an evaluation takes, from the first; 0: all."""
+    """Validation questions that an evaluation takes, drawn once; 0: all."""
     evaluate_every: int = 1000
     """Updates between evaluations."""
 

@@ -20,11 +20,13 @@ class Judged(NamedTuple):
     """What a reader said to the questions of a batch.
 
     Args:
+        indices: the questions' places in their part.
         questions: what it saw.
         probabilities: of every word of the vocabulary, ``(B, V)``.
         attention: ``(T, B)``.
     """
 
+    indices: list[int]
     questions: list[Question]
     probabilities: Tensor
     attention: Tensor
@@ -104,7 +106,7 @@ class ReadingTask:
         """
         limit = self.config.valid_questions if split == "valid" else 0
         loss = wrong = wrong_candidate = count = 0.0
-        for questions, probabilities, _ in self.answers(model, split, limit):
+        for _, questions, probabilities, _ in self.answers(model, split, limit):
             answers = torch.tensor([question.answer for question in questions])
             at_answer = probabilities.gather(1, answers.unsqueeze(1))
             loss -= float((at_answer.double() + 1e-8).log().sum())
@@ -123,20 +125,22 @@ class ReadingTask:
         }
 
     def answers(self, model: nn.Module, split: Split, limit: int = 0) -> Iterator[Judged]:
-        """What the model, which is in evaluation, says to the questions of a part.
+        """What the model, which is in evaluation, says to the questions of a part, in an order drawn once.
+
+        Neighbours in the data may be on one text, and batch statistics of such batches are not those of training.
 
         Args:
             model: the reader.
             split: the part.
-            limit: so many questions, from the first; 0 for all.
+            limit: so many questions; 0 for all.
         """
         part = self.parts[split]
         device = next(model.parameters()).device
-        for indices in _pieces(min(limit or len(part), len(part)), self.config.own("evaluation_batch_size")):
+        for indices in _pieces(part, limit, self.config.own("evaluation_batch_size")):
             questions = [self._question(part, index) for index in indices]
             batch = collate(questions, self.config.own("padding"))
             logits, attention = model(*(tensor.to(device) for tensor in batch[:4]))
-            yield Judged(questions, logits.float().softmax(1).cpu(), attention.float().cpu())
+            yield Judged(indices, questions, logits.float().softmax(1).cpu(), attention.float().cpu())
 
     def rows(self, split: Split, statistics: Statistics) -> int | None:
         if self.config.variant == "lstm":
@@ -144,11 +148,9 @@ class ReadingTask:
         return self.config.own("evaluation_batch_size" if statistics == "batch" else "population_batch_size")
 
     def population_batches(self) -> Iterator[dict[str, Any]]:
-        """The training part in order, the names exchanged as in training."""
-        pieces = _pieces(len(self.data.train), self.config.own("population_batch_size"))
-        for number, indices in enumerate(pieces):
-            if self.config.population_batches and number == self.config.population_batches:
-                return
+        """The training part in an order drawn once, the names exchanged as in training."""
+        size = self.config.own("population_batch_size")
+        for number, indices in enumerate(_pieces(self.data.train, self.config.population_batches * size, size)):
             questions = [self._question(self.data.train, index) for index in indices]
             random = generator(self.seed, Purpose.POPULATION, number)
             batch = collate(self._renamed(questions, random), self.config.own("padding"))
@@ -180,9 +182,13 @@ class ReadingTask:
         return [self.renaming(question, self.renaming.draw(random)) for question in questions]
 
 
-def _pieces(count: int, size: int) -> list[range]:
-    """The numbers below ``count`` in pieces; a last one alone, which has no batch statistics, joins those before."""
-    pieces = [range(start, min(start + size, count)) for start in range(0, count, size)]
+def _pieces(part: Part, limit: int, size: int) -> list[list[int]]:
+    """So many questions of a part, or all, in batches of an order that is always the same. A last one alone, which has
+    no batch statistics, joins those before.
+    """
+    order = torch.randperm(len(part), generator=generator(0, Purpose.EVALUATION)).tolist()
+    chosen = order[: limit or None]
+    pieces = [chosen[start : start + size] for start in range(0, len(chosen), size)]
     if len(pieces) > 1 and len(pieces[-1]) == 1:
-        pieces[-2:] = [range(pieces[-2].start, count)]
+        pieces[-2:] = [pieces[-2] + pieces[-1]]
     return pieces
