@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -64,6 +70,49 @@ def test_epochs_mix_utterances_anew_and_the_same_seed_the_same_way() -> None:
     met = {tuple(sorted(batch)) for batch in one} & {tuple(sorted(batch)) for batch in other}
     assert not met
     assert not np.array_equal(np.sort([lengths[batch].max() for batch in one]), [lengths[batch].max() for batch in one])
+
+
+class Ended:
+    """Tells its process, and ends it at the second batch."""
+
+    def batch(self, indices: list[int]) -> int:
+        if 1 in indices:
+            os._exit(1)
+        return os.getpid()
+
+
+def test_a_worker_that_was_ended_is_told() -> None:
+    loader = Loader({"train": Ended()})
+    with pytest.raises(DataError, match="the process that builds the batches was ended"):
+        list(loader.batches("train", [[0], [1], [2]]))
+    loader.close()
+
+
+_KILLED = """
+import os, signal
+from bnrnn.data.loading import Loader
+from tests.data.test_utterances import Ended
+
+if __name__ == "__main__":
+    print(next(Loader({"train": Ended()}).batches("train", [[0]] * 9)), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_worker_ends_with_its_parent_even_if_that_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(_KILLED)
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment, cwd=root)
+    worker = int(done.stdout)
+    for _ in range(100):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"process {worker} is still there")
 
 
 class Broken:

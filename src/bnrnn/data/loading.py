@@ -9,10 +9,13 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 from typing import Any, Protocol
 
 import numpy as np
+
+from bnrnn.data.registry import DataError
 
 _AHEAD = 4
 Indices = Sequence[int] | np.ndarray
@@ -37,7 +40,11 @@ class Loader:
         self._executor: ProcessPoolExecutor | None = None
 
     def batches(self, part: str, plan: Iterable[Indices]) -> Iterator[Any]:
-        """The batches of a plan, in its order; a plan without end is read as far as it is needed."""
+        """The batches of a plan, in its order; a plan without end is read as far as it is needed.
+
+        Raises:
+            DataError: the process was ended by something else. What building a batch raises is raised here as well.
+        """
         if not self._worker:
             yield from (self._parts[part].batch(indices) for indices in plan)
             return
@@ -50,6 +57,10 @@ class Loader:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise DataError(
+                "the process that builds the batches was ended; perhaps the memory did not suffice"
+            ) from error
         finally:
             for future in waiting:
                 future.cancel()

@@ -283,6 +283,14 @@ def test_data_check_says_what_a_directory_holds_and_what_disagrees(
     assert "1 utterances with features have no targets, 1 the reverse" in shown
     assert f"wrong       utterance {names[0]} in" in shown
     assert "disagree    1 other lengths" in shown
+    data = tmp_path / "data"
+    data.mkdir()
+    for file in made[0].iterdir():
+        (data / file.name).write_bytes(file.read_bytes())
+    lengths = (data / "utt2num_frames").read_text()
+    (data / "utt2num_frames").write_text(lengths.replace(f"{names[0]} ", f"{names[0]} 9"))
+    assert command("data", "check", data) == 1
+    assert "and utt2num_frames says 9" in capsys.readouterr().out
     assert command("data", "check", made[0]) == 0
     assert "speakers    3" in capsys.readouterr().out
 
