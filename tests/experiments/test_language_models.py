@@ -213,6 +213,17 @@ def test_initialisation_of_characters() -> None:
         ({"learning_rate": 0.0}, "learning_rate must be greater than 0"),
         ({"clip": -1.0}, "clip must be greater than 0"),
         ({"seed": -1}, "seed must be at least 0"),
+        ({"layers": 0}, "layers must be at least 1, got 0"),
+        ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
+        ({"zoneout": -0.1}, r"zoneout must be in \[0, 1\), got -0.1"),
+        ({"cell": "gru", "zoneout_cell": 0.5}, "zoneout_cell is of an LSTM's cell, and cell is 'gru'"),
+        ({"norm": "none", "gamma": 0.1}, "gamma is the gain of a batch normalization, and norm 'none' has none"),
+        ({"norm": "layer", "gamma": 0.1}, "norm 'layer' has none"),
+        ({"gamma": float("nan")}, "gamma must be greater than 0, got nan"),
+        ({"population_batch_size": 1}, "population_batch_size must be at least 2 with norm 'recurrent', got 1"),
+        ({"evaluation_batch_size": 1}, "evaluation_batch_size must be at least 2 with norm 'recurrent', got 1"),
+        ({"batch_size": 1, "norm": "summed"}, "batch_size must be at least 2 with norm 'summed', got 1"),
+        ({"decay_epochs": 3}, "decay_epochs belongs to decay 'halving', and decay is 'none'"),
     ],
 )
 def test_bad_options_are_refused(options: dict[str, object], message: str) -> None:
@@ -233,6 +244,35 @@ def test_bad_options_are_refused(options: dict[str, object], message: str) -> No
 def test_bad_options_of_words_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         WordConfig(**options)  # type: ignore[arg-type]
+
+
+def test_one_row_is_enough_without_batch_statistics() -> None:
+    CharacterConfig(norm="none", batch_size=1, population_batch_size=1, evaluation_batch_size=1)
+    CharacterConfig(norm="layer", batch_size=1)
+
+
+def test_a_batch_larger_than_the_text_is_refused() -> None:
+    assert characters(batch_size=39).epoch_length(0) == 1
+    with pytest.raises(ValueError, match=r"batch_size must be at most 39, the sequences of 10 symbols .* got 40"):
+        characters(batch_size=40)
+
+
+def test_step_sizes_by_warm_up_and_decay() -> None:
+    """An epoch of 6 updates, two epochs."""
+    plain = characters()
+    assert [plain.learning_rate(epoch, 3) for epoch in (0, 1)] == [2e-3, 2e-3]
+    task = characters(warmup=4, decay="linear")
+    assert task.epoch_length(0) == 6
+    expected = [min(1, (u + 1) / 4) * (1 - u / 12) * 2e-3 for u in range(12)]
+    assert [task.learning_rate(u // 6, u % 6) for u in range(12)] == pytest.approx(expected)
+    cosine = characters(decay="cosine")
+    assert cosine.learning_rate(0, 0) == 2e-3
+    assert cosine.learning_rate(1, 0) == pytest.approx(1e-3)
+    assert cosine.learning_rate(1, 3) == pytest.approx(2e-3 * (1 + math.cos(0.75 * math.pi)) / 2)
+    halved = characters(decay="halving", decay_epochs=2, epochs=6)
+    assert [halved.learning_rate(epoch) * 1e3 for epoch in range(6)] == [2, 2, 1, 1, 0.5, 0.5]
+    both = words(decay="linear", schedule="released", epochs=5)  # on top of the schedule, which halves the fifth epoch
+    assert both.learning_rate(4, 0) == pytest.approx(0.5 * 0.2)
 
 
 def test_a_part_that_is_too_short_is_named() -> None:
@@ -409,11 +449,24 @@ def test_parameters_bring_their_vocabulary() -> None:
 def test_char_lm_reads_files(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text("no pain, no gain. " * 60, encoding="utf-8")
-    config = TextConfig(text=(str(path),), units=4, length=20)
+    config = TextConfig(text=(str(path),), units=4, length=20, batch_size=16)
     task = CHAR_LM.build(config)
     assert isinstance(task, CharacterTask)
     assert task.corpus.name == "text.txt"
+    assert set(task.sources) == {"1. text.txt"}
+    assert task.test_lengths == (1000,)
+    assert CHAR_LM.label(config) == "text-lstm-recurrent-seed1"
+    assert CHAR_LM.describe(config)["report"]["headline"] == "bpc"
     with pytest.raises(ValueError, match="--text FILE"):
         CHAR_LM.build(TextConfig())
     with pytest.raises(ValueError, match="too few"):
-        CHAR_LM.build(TextConfig(text=(str(path),), units=4, length=100))
+        CHAR_LM.build(TextConfig(text=(str(path),), units=4, length=100, batch_size=2))
+
+
+def test_texts_are_kept_by_their_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = TextConfig(text=("a book.txt", "other/letters.md"))
+    assert config.text == (str(tmp_path / "a book.txt"), str(tmp_path / "other/letters.md"))
+    assert CHAR_LM.label(config) == "a-book+letters-lstm-recurrent-seed1"
+    monkeypatch.chdir("/")
+    assert CHAR_LM.restore(CHAR_LM.describe(config)) == config

@@ -77,6 +77,19 @@ def test_pixels_come_in_the_experiments_order_and_scale() -> None:
     assert x.max() == 1
 
 
+def test_options_that_do_not_go_together_are_refused() -> None:
+    for options, message in (
+        ({"initial_state": "learnt", "noise": 0.2}, "noise is that of another initial state than 'learnt'"),
+        ({"norm": "none", "gamma": 0.3}, "norm 'none' has none"),
+        ({"population_batch_size": 1}, "population_batch_size must be at least 2"),
+        ({"patience": -1}, "patience must be at least 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            PixelConfig(**options)  # type: ignore[arg-type]
+    PixelConfig(norm="input-sequence", batch_size=1)  # its statistics are over the steps as well
+    assert task(decay="cosine", epochs=10).learning_rate(5) == pytest.approx(0.5e-3)
+
+
 def test_rows_of_the_statistics() -> None:
     assert EXPERIMENTS["pmnist"].config.evaluation_batch_size == 100  # what the papers' curves were taken with
     built = task(evaluation_batch_size=70)

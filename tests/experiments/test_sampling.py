@@ -15,9 +15,9 @@ from bnrnn.data.corpus import Corpus, Vocabulary
 from bnrnn.experiments.language.char_lm import CHAR_LM, TextConfig
 from bnrnn.experiments.language.lengths import measure
 from bnrnn.experiments.language.ptb_word import PTB_WORD_SMALL
-from bnrnn.experiments.language.sampling import Sampler
+from bnrnn.experiments.language.sampling import Sampler, nucleus
 from bnrnn.experiments.language.words import WordConfig, WordTask
-from bnrnn.figures.curves import png
+from bnrnn.figures.files import svg
 from bnrnn.figures.lengths import lengths_figure
 from bnrnn.training import RunError, RunFolder
 from bnrnn.training.session import Session, run
@@ -104,6 +104,32 @@ def test_an_unfinished_run_can_be_sampled(characters: Path, tmp_path: Path) -> N
     assert len(list(Sampler(tmp_path).stream("the", 5))) == 5
 
 
+def test_the_likeliest_symbols_by_number_and_by_share() -> None:
+    p = torch.tensor([0.1, 0.4, 0.05, 0.3, 0.15])
+    assert nucleus(p, None, None).tolist() == pytest.approx(p.tolist())
+    assert nucleus(p, 2, None).tolist() == pytest.approx([0, 0.4, 0, 0.3, 0])
+    assert nucleus(p, 9, None).tolist() == pytest.approx(p.tolist())
+    assert nucleus(p, None, 0.39).tolist() == pytest.approx([0, 0.4, 0, 0, 0])
+    assert nucleus(p, None, 0.41).tolist() == pytest.approx([0, 0.4, 0, 0.3, 0])
+    assert nucleus(p, None, 0.71).tolist() == pytest.approx([0, 0.4, 0, 0.3, 0.15])
+    assert nucleus(p, 3, 0.5).tolist() == pytest.approx([0, 0.4, 0, 0.3, 0])  # .4 is less than half of the three's .85
+    assert nucleus(torch.tensor([0.25] * 4), 2, None).tolist() == [0.25, 0.25, 0, 0]
+
+
+def test_draws_among_the_likeliest_only(characters: Path) -> None:
+    sampler = Sampler(characters)
+    greedy = "".join(sampler.stream("the ", 30, temperature=0.0))
+    assert "".join(sampler.stream("the ", 30, temperature=3.0, seed=1, top_k=1)) == greedy
+    assert "".join(sampler.stream("the ", 30, temperature=3.0, seed=1, top_p=1e-6)) == greedy
+    free = "".join(sampler.stream("the ", 30, temperature=3.0, seed=1))
+    assert free != greedy
+    assert "".join(sampler.stream("the ", 30, temperature=3.0, seed=1, top_k=1000)) == free
+    with pytest.raises(ValueError, match="top_k must be at least 1, got 0"):
+        sampler.stream("a", 5, top_k=0)
+    with pytest.raises(ValueError, match=r"top_p must be in \(0, 1\], got 1.5"):
+        sampler.stream("a", 5, top_p=1.5)
+
+
 def test_bad_calls_are_refused(characters: Path, tmp_path: Path) -> None:
     sampler = Sampler(characters)
     with pytest.raises(ValueError, match="length must be at least 1, got 0"):
@@ -141,9 +167,9 @@ def test_lengths_are_measured_and_drawn(characters: Path, words: Path) -> None:
     result = json.loads((characters / "result.json").read_text())["evaluation"]["test"]
     for kind in ("population", "batch"):
         assert record["bpc"][kind][1] == pytest.approx(result[kind]["bpc"], rel=1e-5)
-    figure = lengths_figure([("ours", record)])
-    assert len(figure.axes[0].lines) == 5
-    assert png(figure).startswith(b"\x89PNG")
+    figure = lengths_figure([("ours", record)], "ours")
+    assert len(figure.axes[0].lines) == 2
+    assert svg(figure, "ours").startswith("<svg")
     with pytest.raises(ValueError, match="lengths must be 2 to"):
         measure(characters, (10_000,), "cpu", lines.append)
 

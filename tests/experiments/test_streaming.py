@@ -63,6 +63,27 @@ def test_the_baseline_without_a_shift() -> None:
     torch.testing.assert_close(found, expected[:, 0], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_layers_with_zoneout_and_dropout(cell: str) -> None:
+    kept = {"zoneout": 0.2, "zoneout_cell": 0.5} if cell == "lstm" else {"zoneout": 0.2}
+    config = CharacterConfig(cell=cell, units=6, layers=2, dropout=0.4, **kept)  # type: ignore[arg-type]
+    model = trained(config)
+    assert model.rnn.num_layers == 2
+    text = torch.randint(7, (9,))
+    with torch.no_grad():
+        expected, _ = model(text[:, None])
+    step = steps(model)
+    found = torch.stack([step(int(index)) for index in text])
+    assert isinstance(expected, Tensor)
+    torch.testing.assert_close(found, expected[:, 0], rtol=1e-9, atol=1e-9)
+    model.train()
+    first, _ = model(text[:, None].repeat(1, 4))
+    second, _ = model(text[:, None].repeat(1, 4))
+    assert isinstance(first, Tensor)
+    assert isinstance(second, Tensor)
+    assert not torch.equal(first, second)
+
+
 def test_a_model_without_statistics_says_so() -> None:
     model = CharacterConfig(units=6).build_model(SYMBOLS).eval()
     with pytest.warns(UserWarning, match="population statistics were never set"):

@@ -25,6 +25,10 @@ class Sample:
     """Characters or words to draw; None for no end."""
     temperature: float = 1.0
     """Below 1: more probable symbols; 0: the most probable one each time."""
+    top_k: int | None = None
+    """Draw among the so many most probable symbols only."""
+    top_p: float | None = None
+    """Draw among the most probable symbols that together have this probability only."""
     seed: int = 0
     """The same seed gives the same text."""
     unknown: bool = False
@@ -38,7 +42,9 @@ def run(arguments: list[str]) -> int:
     from bnrnn.experiments.language.sampling import Sampler
 
     sampler = Sampler(chosen.run, chosen.device)
-    symbols = sampler.stream(chosen.prompt, chosen.length, chosen.temperature, chosen.seed, chosen.unknown)
+    symbols = sampler.stream(
+        chosen.prompt, chosen.length, chosen.temperature, chosen.seed, chosen.unknown, chosen.top_k, chosen.top_p
+    )
     print(chosen.prompt, end=" " if sampler.words and chosen.prompt else "", flush=True)
     for symbol in symbols:
         print(symbol, end="", flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -78,9 +79,26 @@ class Config(BaseConfig):
     batch_size: int = 100
     """Rows of an update."""
     learning_rate: float = 1e-3
-    """Step size at first."""
+    """Step size at first, and all along without decay."""
+    warmup: int = 0
+    """Updates over which the step size grows to its full value."""
+    decay: Literal["none", "linear", "cosine", "halving"] = "none"
+    """How the step size falls over the run: to 0 along a line or half a cosine, or by half again and again. The papers'
+    image and character models keep it."""
+    decay_epochs: int = 1
+    """Epochs between halvings."""
+    patience: int = 0
+    """Evaluations in a row without a better selection value after which the run ends; 0: it has its full length."""
 
-    LEAST: ClassVar[dict[str, int]] = {**BaseConfig.LEAST, "units": 1, "epochs": 1, "batch_size": 1}
+    LEAST: ClassVar[dict[str, int]] = {
+        **BaseConfig.LEAST,
+        "units": 1,
+        "epochs": 1,
+        "batch_size": 1,
+        "warmup": 0,
+        "decay_epochs": 1,
+        "patience": 0,
+    }
     POSITIVE: ClassVar[tuple[str, ...]] = (*BaseConfig.POSITIVE, "learning_rate", "gamma")
     ROWS: ClassVar[tuple[str, ...]] = ("batch_size",)
     """Options that say over how many rows statistics are taken."""
@@ -88,6 +106,8 @@ class Config(BaseConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         norm = norm_of(self.norm, self.gamma)
+        if self.decay_epochs != 1 and self.decay != "halving":
+            raise ValueError(f"decay_epochs belongs to decay 'halving', and decay is {self.decay!r}")
         if self.gamma is not None and self.norm in ("none", "layer"):
             raise ValueError(f"gamma is the gain of a batch normalization, and norm {self.norm!r} has none")
         if takes_frame_statistics(norm):
@@ -96,3 +116,28 @@ class Config(BaseConfig):
                     raise ValueError(
                         f"{name} must be at least 2 with norm {self.norm!r}, got 1: one row has no batch statistics"
                     )
+
+    @property
+    def evaluation_options(self) -> tuple[str, ...]:
+        """As of :class:`BaseConfig`; none where evaluations decide how long the training is."""
+        return () if self.patience else self.EVALUATION
+
+    def rate(self, epoch: int, position: int, length: int, epochs: int) -> float:
+        """What the step size of an update is multiplied with by warm-up and decay.
+
+        Args:
+            epoch, position: the update's place, from 0.
+            length: updates of an epoch.
+            epochs: length of the run.
+        """
+        update = epoch * length + position
+        done = update / (epochs * length)
+        warm = min(1.0, (update + 1) / self.warmup) if self.warmup else 1.0
+        match self.decay:
+            case "linear":
+                return warm * (1 - done)
+            case "cosine":
+                return warm * (1 + math.cos(math.pi * done)) / 2
+            case "halving":
+                return warm * 0.5 ** (epoch // self.decay_epochs)
+        return warm

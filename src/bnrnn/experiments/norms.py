@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 import bnrnn
+from bnrnn.nn.norm import PresetName
 
-NormName = Literal["none", "recurrent", "input-frame", "input-sequence", "sequence-input", "summed", "layer"]
+NormName: TypeAlias = Literal["none"] | PresetName
 
 
 def norm_of(name: NormName, gamma: float | None = None) -> bnrnn.Norm | None:
@@ -35,7 +36,7 @@ def norm_of(name: NormName, gamma: float | None = None) -> bnrnn.Norm | None:
             return bnrnn.norms.summed(**gain)
         case "layer":
             return bnrnn.norms.layer()
-    raise ValueError(f"norm must be one of {', '.join(get_args(NormName))}, got {name!r}")
+    raise ValueError(f"norm must be one of none, {', '.join(get_args(PresetName))}, got {name!r}")
 
 
 def takes_frame_statistics(norm: bnrnn.Norm | None) -> bool:

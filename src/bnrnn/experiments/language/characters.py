@@ -22,6 +22,8 @@ from bnrnn.training.evaluation import has_batch_statistics
 from bnrnn.training.score import Score
 from bnrnn.training.task import Split
 
+AS_PUBLISHED = ("cell", "units", "batch_size", "length", "carry_state", "layers", "dropout", "zoneout", "zoneout_cell")
+"""Options that must be as by default for the paper's numbers to stand beside a run's."""
 CHUNK = 200  # steps at once where no gradient is wanted; bounds the memory of long sequences
 
 
@@ -34,7 +36,15 @@ class CharacterConfig(Config):
     """
 
     units: int = 1000
-    """Hidden units."""
+    """Hidden units of a layer."""
+    layers: int = 1
+    """Recurrent layers."""
+    dropout: float = 0.0
+    """Probability of dropping an output, between the layers and before the softmax."""
+    zoneout: float = 0.0
+    """Probability that a unit of the hidden state keeps its old value (Krueger et al. 2017: 0.05)."""
+    zoneout_cell: float = 0.0
+    """The same of the LSTM's cell (Krueger et al. 2017: 0.5)."""
     epochs: int = 20
     """Length of the run."""
     batch_size: int = 64
@@ -65,6 +75,7 @@ class CharacterConfig(Config):
 
     LEAST: ClassVar = {
         **Config.LEAST,
+        "layers": 1,
         "length": 2,
         "population_batch_size": 1,
         "evaluation_batch_size": 1,
@@ -83,6 +94,11 @@ class CharacterConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         causal_norm(self.norm, self.gamma)
+        for name in ("dropout", "zoneout", "zoneout_cell"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if self.cell != "lstm" and self.zoneout_cell:
+            raise ValueError(f"zoneout_cell is of an LSTM's cell, and cell is {self.cell!r}; take zoneout")
 
     def build_model(self, vocabulary: Vocabulary) -> LanguageModel:
         """The model with its initial parameters: orthogonal matrices, zero biases, learnt initial state."""
@@ -90,8 +106,17 @@ class CharacterConfig(Config):
         norm = causal_norm(self.norm, self.gamma)
         if norm is None and self.cell == "lstm" and self.cell_shift:
             norm = bnrnn.Norm(cell=bnrnn.Shift())
-        rnn = LAYERS[self.cell](len(vocabulary), self.units, norm=norm, backend=self.backend)
-        model = LanguageModel(vocabulary, rnn, learn_state=True)
+        zoneout: Any = (self.zoneout_cell, self.zoneout) if self.cell == "lstm" else self.zoneout
+        rnn = LAYERS[self.cell](
+            len(vocabulary),
+            self.units,
+            num_layers=self.layers,
+            dropout=self.dropout if self.layers > 1 else 0.0,
+            zoneout=zoneout,
+            norm=norm,
+            backend=self.backend,
+        )
+        model = LanguageModel(vocabulary, rnn, dropout=self.dropout, learn_state=True)
         initialize(rnn, self.recurrent_init, self.forget_bias)
         nn.init.orthogonal_(model.readout.weight)
         nn.init.zeros_(model.readout.bias)
@@ -125,6 +150,11 @@ class CharacterTask:
                     f"the {split} part of {corpus.name} has {len(part):,} symbols, too few for two pieces of"
                     f" {config.length:,}; lower length or give more text"
                 )
+        if not config.carry_state and config.batch_size > self.sequences.count:
+            raise ValueError(
+                f"batch_size must be at most {self.sequences.count:,}, the sequences of {config.length:,} symbols in"
+                f" the training part of {corpus.name}, got {config.batch_size:,}"
+            )
         self.model = config.build_model(corpus.vocabulary)
         self.plan = Plan(
             updates=config.epochs * updates,
@@ -141,8 +171,9 @@ class CharacterTask:
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         return Adam(parameters, lr=self.config.learning_rate)
 
-    def learning_rate(self, epoch: int) -> float:
-        return self.config.learning_rate
+    def learning_rate(self, epoch: int, position: int = 0) -> float:
+        config = self.config
+        return config.learning_rate * config.rate(epoch, position, self._updates, config.epochs)
 
     def epoch_length(self, epoch: int) -> int:
         return self._updates

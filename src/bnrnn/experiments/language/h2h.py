@@ -63,10 +63,12 @@ class HiddenConfig(CharacterConfig):
             self.units,
             num_layers=self.layers,
             nonlinearity=self.nonlinearity,
+            dropout=self.dropout if self.layers > 1 else 0.0,
+            zoneout=self.zoneout,
             norm=norm,
             backend=self.backend,
         )
-        model = LanguageModel(vocabulary, rnn, embedding=self.units)
+        model = LanguageModel(vocabulary, rnn, embedding=self.units, dropout=self.dropout)
         torch.manual_seed(seed_of(self.seed, Purpose.INITIALIZATION))  # here, so that both norms start from the same
         for name, parameter in model.named_parameters():
             if "weight_ih" in name or "weight_hh" in name or name == "readout.weight":

@@ -156,9 +156,10 @@ def causal_norm(name: NormName, gamma: float | None) -> bnrnn.Norm | None:
     Raises:
         ValueError: it takes statistics over time, which lets a model see the symbols it is to predict.
     """
-    if name in ("input-sequence", "sequence-input"):
+    norm = norm_of(name, gamma)
+    if norm is not None and norm.looks_ahead:
         raise ValueError(
             f"norm must not be {name!r} for a language model: its statistics look ahead in time and would show it"
             " the symbols it is to predict; take 'recurrent' or 'input-frame'"
         )
-    return norm_of(name, gamma)
+    return norm

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bnrnn.data import ptb
 from bnrnn.experiments.experiment import Experiment, Judgement
-from bnrnn.experiments.language.characters import CharacterConfig, CharacterTask
+from bnrnn.experiments.language.characters import AS_PUBLISHED, CharacterConfig, CharacterTask
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,6 @@ PTB_CHAR = Experiment(
         "lower",
         "validation bits per character",
         figure="ptb-char",
-        defaults=("cell", "units", "batch_size", "length", "carry_state", "convention"),
+        defaults=(*AS_PUBLISHED, "convention"),
     ),
 )

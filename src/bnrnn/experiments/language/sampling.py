@@ -70,6 +70,8 @@ class Sampler:
         temperature: float = 1.0,
         seed: int = 0,
         unknown: bool = False,
+        top_k: int | None = None,
+        top_p: float | None = None,
     ) -> Iterator[str]:
         """Symbols that follow a prompt, as they are drawn.
 
@@ -79,6 +81,8 @@ class Sampler:
             temperature: what the logits are divided by; 0 takes the most probable symbol each time.
             seed: of the draws; the same one gives the same text.
             unknown: whether the symbol for unknown ones may be drawn.
+            top_k: draw among the so many most probable symbols only.
+            top_p: draw among the most probable symbols that together have this probability only.
 
         Raises:
             ValueError: an argument out of its range, or a prompt that the vocabulary does not have.
@@ -87,33 +91,55 @@ class Sampler:
             raise ValueError(f"length must be at least 1, got {length}")
         if not temperature >= 0:
             raise ValueError(f"temperature must be at least 0, got {temperature}")
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k must be at least 1, got {top_k}")
+        if top_p is not None and not 0 < top_p <= 1:
+            raise ValueError(f"top_p must be in (0, 1], got {top_p}")
         read = self.encode(prompt)
         barred = None
         if not unknown and self.vocabulary.unknown is not None:
             barred = self.vocabulary.index[self.vocabulary.unknown]
-        return self._stream(read, length, temperature, torch.Generator().manual_seed(seed), barred)
-
-    def _stream(
-        self, read: list[int], length: int | None, temperature: float, random: torch.Generator, barred: int | None
-    ) -> Iterator[str]:
+        random = torch.Generator().manual_seed(seed)
         bars = torch.zeros(len(self.vocabulary))
         if barred is not None:
             bars[barred] = -torch.inf
+
+        def draw(logits: Tensor) -> int:
+            scores = torch.add(bars, logits.cpu(), alpha=1 / temperature if temperature else 1)
+            if not temperature:
+                return int(scores.argmax())
+            return int(torch.multinomial(nucleus(scores.softmax(0), top_k, top_p), 1, generator=random))
+
+        return self._stream(read, length, draw)
+
+    def _stream(self, read: list[int], length: int | None, draw: Callable[[Tensor], int]) -> Iterator[str]:
         step = steps(self.model, self.window)
         logits = torch.empty(0)
         for index in read:
             logits = step(index)
         drawn = 0
         while length is None or drawn < length:
-            scores = torch.add(bars, logits.cpu(), alpha=1 / temperature if temperature else 1)
-            if temperature:
-                index = int(torch.multinomial(scores.softmax(0), 1, generator=random))
-            else:
-                index = int(scores.argmax())
+            index = draw(logits)
             yield self.spell(index)
             drawn += 1
             if drawn != length:
                 logits = step(index)
+
+
+def nucleus(probabilities: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
+    """Probabilities (V,) with 0 for all but the likeliest symbols; they need not sum to 1.
+
+    Args:
+        probabilities: of all symbols.
+        top_k: how many to keep, None for all.
+        top_p: keep as few of these as have this share of their probability, None for all.
+    """
+    sizes, places = probabilities.sort(descending=True, stable=True)
+    kept = sizes[:top_k]
+    if top_p is not None:
+        before = kept.cumsum(0) - kept
+        kept = kept[before < top_p * kept.sum()]
+    return torch.zeros_like(probabilities).scatter(0, places[: len(kept)], kept)
 
 
 def steps(model: LanguageModel, window: int | None = None) -> Callable[[int], Tensor]:

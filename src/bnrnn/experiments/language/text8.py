@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bnrnn.data import text8
 from bnrnn.experiments.experiment import Experiment, Judgement
-from bnrnn.experiments.language.characters import CharacterConfig, CharacterTask
+from bnrnn.experiments.language.characters import AS_PUBLISHED, CharacterConfig, CharacterTask
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ TEXT8 = Experiment(
         "lower",
         "validation bits per character",
         figure="text8",
-        defaults=("cell", "units", "batch_size", "length", "carry_state"),
+        defaults=AS_PUBLISHED,
         obstacle=lambda config: None if config.slice is None else f"the first {config.slice:,} characters only",
     ),
     label=_label,

@@ -172,10 +172,11 @@ class WordTask:
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         return SGD(parameters, lr=self.config.learning_rate)
 
-    def learning_rate(self, epoch: int) -> float:
+    def learning_rate(self, epoch: int, position: int = 0) -> float:
         """The first rate for some epochs, then divided again and again, as the schedule says."""
         decays = max(0, (epoch - self.rules.constant) // self.rules.every + 1)
-        return self.config.learning_rate / self.rules.divisor**decays
+        other = self.config.rate(epoch, position, self.epoch_length(epoch), self.rules.epochs)
+        return self.config.learning_rate / self.rules.divisor**decays * other
 
     def epoch_length(self, epoch: int) -> int:
         return self.streams["train"].count

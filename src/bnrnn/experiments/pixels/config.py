@@ -53,6 +53,8 @@ class PixelConfig(Config):
         super().__post_init__()
         if not 0 <= self.rho < 1:
             raise ValueError(f"rho must be in [0, 1), got {self.rho}")
+        if self.noise != PixelConfig.noise and self.initial_state in ("learnt", "mean-pixel"):
+            raise ValueError(f"noise is that of another initial state than {self.initial_state!r}")
 
 
 def initial_noise(config: PixelConfig, order: Order) -> float:

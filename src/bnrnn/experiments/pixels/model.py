@@ -44,7 +44,7 @@ class PixelClassifier(nn.Module):
         initialize(self.rnn, config.recurrent_init, config.forget_bias)
         nn.init.orthogonal_(self.readout.weight)
         nn.init.zeros_(self.readout.bias)
-        self._chunked = config.norm != "input-sequence" and config.norm != "sequence-input"
+        self._chunked = norm is None or not norm.looks_ahead
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (batch, classes) of images (batch, pixels) in [0, 1]."""

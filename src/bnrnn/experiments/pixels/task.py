@@ -58,8 +58,9 @@ class PixelTask:
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         return RMSProp(parameters, lr=self.config.learning_rate, rho=self.config.rho)
 
-    def learning_rate(self, epoch: int) -> float:
-        return self.config.learning_rate
+    def learning_rate(self, epoch: int, position: int = 0) -> float:
+        config = self.config
+        return config.learning_rate * config.rate(epoch, position, self.epoch_length(epoch), config.epochs)
 
     def epoch_length(self, epoch: int) -> int:
         return len(self.images.train_labels) // self.config.batch_size

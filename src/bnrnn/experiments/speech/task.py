@@ -81,7 +81,7 @@ class SpeechTask:
         return SGD(parameters, lr=self.config.learning_rate, momentum=self.config.momentum)
 
     def learning_rate(self, epoch: int, position: int = 0) -> float:
-        return self.config.learning_rate
+        return self.config.learning_rate * self.config.rate(epoch, position, self._length, self.config.epochs)
 
     def epoch_length(self, epoch: int) -> int:
         return self._length
