@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from bnrnn.nn.parameters import Mode, RecurrentParameters
-from bnrnn.nn.sequences import State, permute
+from bnrnn.nn.sequences import State, Valid, permute
 
 FUNCTIONS: dict[Mode, Callable[..., Any]] = {
     "LSTM": torch.lstm,
@@ -21,12 +21,16 @@ FUNCTIONS: dict[Mode, Callable[..., Any]] = {
 }
 
 
-def run(layer: RecurrentParameters, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-    """The layer on a padded input, time first, with lengths on the CPU where it has some."""
+FEW_STEPS = 12
+"""From so many steps on the kernels are faster; below, a call's own cost decides, and torch's is the smaller one."""
+
+
+def run(layer: RecurrentParameters, x: Tensor, state: State, valid: Valid | None) -> tuple[Tensor, State]:
+    """The layer on a padded input, time first, sorted by length where it has lengths."""
     if not x.is_floating_point():
         x = F.one_hot(x.long(), layer.input_size).to(layer.weight_ih_l0.dtype)
-    if lengths is not None:
-        output, state = run_packed(layer, pack_padded_sequence(x, lengths, enforce_sorted=False), state)
+    if valid is not None:
+        output, state = run_packed(layer, pack_padded_sequence(x, valid.lengths.cpu()), state)
         return pad_packed_sequence(output, total_length=x.shape[0])[0], state
     output, *final = FUNCTIONS[layer.mode](x, _state(layer, state), *_arguments(layer), False)
     return output, tuple(final)

@@ -48,16 +48,15 @@ class RecurrentLayer(RecurrentParameters):
             raise ValueError(f"input: at least one time step and one sequence are needed, got {tuple(input.shape)}")
         own_lengths = sequences.check_lengths(lengths, x, batched)
         state = check_state(self, x, hx, x.shape[1], batched)
-        if self._runs_on_torch(x, state):
-            check_tokens(x, self.input_size)
-            output, state = plain.run(self, x, state, own_lengths)
-        elif own_lengths is None:
-            check_tokens(x, self.input_size)
-            output, state = self._layers(x, state, None, start_step)
-        else:
+        valid = back = None
+        if own_lengths is not None:
             x, state, valid, back = sequences.sort(x, state, own_lengths)
-            check_tokens(x, self.input_size)
+        check_tokens(x, self.input_size)
+        if self._runs_on_torch(x, state, few=valid is None and x.shape[0] < plain.FEW_STEPS):
+            output, state = plain.run(self, x, state, valid)
+        else:
             output, state = self._layers(x, state, valid, start_step)
+        if back is not None:
             output, state = output.index_select(1, back), sequences.permute(state, back)
         if not batched:
             return output.squeeze(1), tuple(s.squeeze(1) for s in state)
@@ -67,7 +66,7 @@ class RecurrentLayer(RecurrentParameters):
         check_input(self, packed.data, dims=2)
         check_tokens(packed.data, self.input_size)
         state = check_state(self, packed.data, hx, int(packed.batch_sizes[0]))
-        if self._runs_on_torch(packed.data, state):
+        if self._runs_on_torch(packed.data, state, few=False):
             return plain.run_packed(self, packed, state)
         x, lengths = sequences.unpack(packed)
         state = sequences.permute(state, packed.sorted_indices)
@@ -76,17 +75,22 @@ class RecurrentLayer(RecurrentParameters):
         output, state = self._layers(x, state, valid, start_step)
         return sequences.pack(output, lengths, packed), sequences.permute(state, packed.unsorted_indices)
 
-    def _runs_on_torch(self, x: Tensor, state: State) -> bool:
-        """Whether torch's own functions do the work: where they are asked for, or where only the reference could."""
+    def _runs_on_torch(self, x: Tensor, state: State, few: bool) -> bool:
+        """Whether torch's own functions do the work: if asked for, in few steps, or where only the reference could."""
         if self.backend == "torch":
             return True
         if not self._is_plain or self.backend != "auto":
             return False
-        if x.dim() == 3 and x.shape[1] == 0:
+        if x.numel() == 0:
             return True
         if torch.compiler.is_compiling() or is_transformed():
             return False  # torch's own have no rules for that
-        call = self._recurrence(0, "_l0", x, state, None, 0)
+        if few:
+            return True
+        names = ("weight_hh", "bias_ih", "weight_hr")
+        weight_hh, bias, weight_hr = (self._parameter(name, "_l0") for name in names)
+        assert weight_hh is not None
+        call = Recurrence(x, tuple(s[0] for s in state), self.weight_ih_l0, weight_hh, bias, weight_hr=weight_hr)
         return not has_kernel(self._cell, call)
 
     def _recurrence(
