@@ -37,6 +37,10 @@ def folder(path: Path) -> Path:
 
 def test_a_record_has_what_is_small_and_a_config_of_this_version(tmp_path: Path) -> None:
     run = folder(tmp_path / "old")
+    earlier = tmp_path / "records/old"
+    earlier.mkdir(parents=True)
+    for name in ("lengths.json", "result.json"):  # of another run of that name
+        (earlier / name).write_text("{}")
     before = {file.name: file.read_bytes() for file in run.iterdir()}
     kept = record(run, tmp_path / "records")
     assert kept == tmp_path / "records/old"

@@ -14,7 +14,8 @@ LARGEST = 5_000_000  # bytes of a file
 def record(path: Path, out: Path) -> Path:
     """Copies a run's metrics and every JSON file, and brings ``config.json`` to this version.
 
-    Of a folder that lies in ``out`` already only ``config.json`` changes. Tensors stay where they are.
+    What an earlier record of that name had goes, so that no two runs mix. Of a folder that lies in ``out`` already only
+    ``config.json`` changes. Tensors stay where they are.
 
     Args:
         path: run folder, of this version or an earlier one.
@@ -29,7 +30,7 @@ def record(path: Path, out: Path) -> Path:
     source = RunFolder(path)
     held = source.read_config()
     upgraded = find(held["experiment"]).upgrade(held)
-    files = [file for file in sorted(path.iterdir()) if file.suffix in (".json", ".jsonl")]
+    files = _kept(path)
     for file in files:
         if file.stat().st_size > LARGEST:
             raise RunError(
@@ -38,7 +39,14 @@ def record(path: Path, out: Path) -> Path:
     target = RunFolder(out / path.resolve().name)
     if target.path.resolve() != path.resolve():
         target.path.mkdir(parents=True, exist_ok=True)
+        for file in _kept(target.path):
+            file.unlink()
         for file in files:
             shutil.copyfile(file, target.path / file.name)
     target.write_json(target.config, upgraded)
     return target.path
+
+
+def _kept(folder: Path) -> list[Path]:
+    """What of a folder belongs to a record."""
+    return [file for file in sorted(folder.iterdir()) if file.suffix in (".json", ".jsonl")]
