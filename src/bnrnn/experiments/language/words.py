@@ -82,7 +82,7 @@ class WordConfig(Config):
     learning_rate: float = 1.0
     """Step size of SGD at first."""
     clip: float = 5.0
-    """Largest global gradient norm."""
+    """Largest global gradient norm: 5, 5, 10 for the three sizes (released code); a draft has 10, 5, 5."""
     resets: Literal[1, 2] | None = None
     """How often in an epoch the carried state is set back to zero; None for the schedule's own: 1 (text), 2 (released
     code, at each of its validations)."""
