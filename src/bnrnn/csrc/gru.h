@@ -1,12 +1,24 @@
 // r, z = sigmoid(N(a + b) + bias);  n = tanh(N(b_n + r (a_n + bias_hn)) + bias_n);  h_t = (1 - z) n + z h_{t-1}.
+
+// What the candidate's tanh gets, before its bias and normalization.
+template <typename T>
+__attribute__((always_inline)) inline Vec<T> gru_candidate(Vec<T> input, Vec<T> reset, Vec<T> inner) {
+    return input + reset * inner;
+}
+
+template <typename T>
+__attribute__((always_inline)) inline Vec<T> gru_output(Vec<T> candidate, Vec<T> update, Vec<T> old) {
+    return candidate + update * (old - candidate);
+}
+
 struct Gru {
     static constexpr int gates = 3, together = 2;
-    static constexpr bool always_separate = true, needs_previous_state = true, has_cell = false;
+    static constexpr bool always_separate = true, needs_previous_state = true, has_cell_state = false;
     static constexpr int forward_work = 3 + gates, backward_work = 3 + gates;
 
     // What both directions compute of one block at one step, row by row.
     template <typename T, typename Pass>
-    struct Recurrence {
+    struct Stages {
         static constexpr int L = Lanes<T>::count;
         const Pass& s;
         std::int64_t t, block, n;
@@ -17,7 +29,7 @@ struct Gru {
         Affine<T, 3> fa, fb;
         Vec<T> bias[3], bias_hn;
 
-        Recurrence(const Pass& pass, std::int64_t step, std::int64_t block_, std::int64_t rows)
+        Stages(const Pass& pass, std::int64_t step, std::int64_t block_, std::int64_t rows)
             : s(pass),
               t(step),
               block(block_),
@@ -68,7 +80,7 @@ struct Gru {
                 const Vec<T> reset_r = sigmoid<T>(gate_r + bias[0]);
                 store(reset + r * L, reset_r);
                 store(update + r * L, sigmoid<T>(gate_z + bias[1]));
-                const Vec<T> c = input(r, 2) + reset_r * inner(r);
+                const Vec<T> c = gru_candidate<T>(input(r, 2), reset_r, inner(r));
                 if (summed)
                     store(total + (3 * r + 2) * L, c);
                 else
@@ -85,9 +97,9 @@ struct Gru {
     };
 
     template <typename T>
-    struct ForwardStep : Recurrence<T, Forward<T, Gru>> {
+    struct ForwardStages : Stages<T, Forward<T, Gru>> {
         using Pass = Forward<T, Gru>;
-        using Base = Recurrence<T, Pass>;
+        using Base = Stages<T, Pass>;
         using Base::Base, Base::L, Base::s, Base::t, Base::block, Base::n;
 
         void sum() const { this->sum_gates(); }
@@ -99,7 +111,7 @@ struct Gru {
         static void whiten(const Pass& s, std::int64_t t, Range range) {
             if (!is_layer(s.p.summed)) return;
             const auto at = [&](std::int64_t block, std::int64_t) { return s.apart[block].total; };
-            s.rows.whiten(range, s.p.summed.eps, t, t + 1, s.m.width, at, at);
+            s.layer_norm.whiten(range, s.p.summed.eps, t, t + 1, s.m.width, at, at);
         }
 
         void state() const {
@@ -112,8 +124,9 @@ struct Gru {
             const T* old_h = s.slabs.raw_states(t) + block * L;
             for (std::int64_t r = 0; r < n; ++r) {
                 const Vec<T> old = load(old_h + r * m.stride), c = load(candidate + r * L);
-                Vec<T> h = c + load(update + r * L) * (old - c);
-                if (p.zoneout_h) h += zoneout_at(m, p.zoneout_h, p.zoneout_h_varies, t, block, r) * (old - h);
+                Vec<T> h = gru_output<T>(c, load(update + r * L), old);
+                if (p.zoneout_h)
+                    h = zoned_out<T>(h, old, zoneout_at(m, p.zoneout_h, p.zoneout_h_varies, t, block, r));
                 s.write_state(t + 1, block, r, h);
                 store(out + r * p.units, h, lanes);
             }
@@ -121,9 +134,9 @@ struct Gru {
     };
 
     template <typename T>
-    struct BackwardStep : Recurrence<T, Backward<T, Gru>> {
+    struct BackwardStages : Stages<T, Backward<T, Gru>> {
         using Pass = Backward<T, Gru>;
-        using Base = Recurrence<T, Pass>;
+        using Base = Stages<T, Pass>;
         using Base::Base, Base::L, Base::s, Base::t, Base::block, Base::n, Base::total;
 
         T* grads() const { return s.grads_input(block, t); }             // of r, z and the candidate
@@ -131,7 +144,7 @@ struct Gru {
 
         template <typename Range>
         void whiten_again(Range range) const {
-            if (is_layer(s.p.summed)) s.rows.whiten_again(range, t, block, 0, n, s.m.width, total, total);
+            if (is_layer(s.p.summed)) s.layer_norm.whiten_again(range, t, block, 0, n, s.m.width, total, total);
         }
 
         void state() const {
@@ -164,10 +177,9 @@ struct Gru {
                 store(d + (3 * r + 1) * L, dz);
                 store(d + (3 * r + 2) * L, dc);
             }
-            T* bias = s.bias(block);
-            for (int q = 0; q < 2; ++q) store(bias + (q + 1) * L, load(bias + (q + 1) * L) + bias_sum[q]);
+            for (int q = 0; q < 2; ++q) s.features.add_to_bias(block, q + 1, bias_sum[q]);
             if (this->summed)
-                site_backward<T, 3, 1>(this->sum_site(), t, d, total, n, d, s.summed_gamma(block), 2);
+                site_backward<T, 3, 1>(this->sum_site(), t, d, total, n, d, s.features.summed_gamma(block), 2);
         }
 
         static void after_state(const Pass& s, std::int64_t t) {
@@ -187,9 +199,8 @@ struct Gru {
                 store(d + 3 * r * L, dr);
                 store(d_inner + (3 * r + 2) * L, dc * gate);
             }
-            T* bias = s.bias(block);
-            for (int q = 0; q < 2; ++q) store(bias + 3 * q * L, load(bias + 3 * q * L) + bias_sum[q]);
-            if (this->summed) site_backward<T, 3, 2>(this->sum_site(), t, d, total, n, d, s.summed_gamma(block));
+            for (int q = 0; q < 2; ++q) s.features.add_to_bias(block, 3 * q, bias_sum[q]);
+            if (this->summed) site_backward<T, 3, 2>(this->sum_site(), t, d, total, n, d, s.features.summed_gamma(block));
         }
 
         static void after_gates(const Pass& s, std::int64_t t) { through_sum(s, t, Base::of_gates(s.m.summed_slot)); }
@@ -197,7 +208,7 @@ struct Gru {
         template <typename Range>
         static void through_sum(const Pass& s, std::int64_t t, Range range) {
             if (!is_layer(s.p.summed)) return;
-            s.rows.gradient(
+            s.layer_norm.gradient(
                 range, t, t + 1, s.m.width, [&](std::int64_t block, std::int64_t) { return s.grads_input(block, t); },
                 [&](std::int64_t block, std::int64_t) { return s.apart[block].total; });
         }
@@ -207,9 +218,9 @@ struct Gru {
             for (std::int64_t r = 0; r < n; ++r)
                 for (int q = 0; q < 2; ++q) store(d_inner + (3 * r + q) * L, load(d + (3 * r + q) * L));
             site_backward<T, 3>(s.m.template at<3>(s.p.recurrent, block), t, d_inner, this->a, n, d_inner,
-                                s.recurrent_gamma(block));
+                                s.features.recurrent_gamma(block));
             if (!s.m.sequence)
-                site_backward<T, 3>(s.m.template at<3>(s.p.input, block), t, d, this->b, n, d, s.input_gamma(block));
+                site_backward<T, 3>(s.m.template at<3>(s.p.input, block), t, d, this->b, n, d, s.features.input_gamma(block));
         }
     };
 };

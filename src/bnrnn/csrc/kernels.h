@@ -18,12 +18,42 @@ namespace {
 #include "product.h"
 #include "statistics.h"
 #include "plan.h"
-#include "layer.h"
-#include "recurrence.h"
+#include "layer_norm.h"
+#include "pack.h"
+#include "input.h"
+#include "weights.h"
+#include "forward.h"
+#include "backward.h"
+#include "preactivation.h"
 #include "lstm.h"
 #include "gru.h"
 #include "rnn.h"
 #include "step.h"
+
+// A cell by the functions that the operators call.
+template <typename T, typename C>
+struct Entry {
+    static std::int64_t saved_size(const Problem<T>& p) {
+        Problem<T> measured = p;
+        measured.saved = nullptr;
+        Plan<T, C::gates> plan(measured, 512, C{});
+        Arena keep(nullptr, BNRNN_VECTOR_BYTES), scratch(nullptr);
+        Slabs<T, C::gates> slabs(plan, keep, scratch, true);
+        LayerNorm<T, C> rows(plan, keep, scratch);
+        return keep.used() / static_cast<std::int64_t>(sizeof(T));
+    }
+    static std::int64_t forward_scratch(const Problem<T>& p) { return Forward<T, C>(p).scratch.used(); }
+    static std::int64_t backward_scratch(const Problem<T>& p) { return Backward<T, C>(p).scratch.used(); }
+    static void forward(const Problem<T>& p, int worker, Barrier& barrier) {
+        Forward<T, C>(p).run(worker, barrier);
+    }
+    static void backward(const Problem<T>& p, int worker, Barrier& barrier) {
+        Backward<T, C>(p).run(worker, barrier);
+    }
+    static constexpr Cell<T> cell() {
+        return {saved_size, forward_scratch, backward_scratch, forward, backward};
+    }
+};
 
 template <typename T>
 constexpr Cells<T> cells() {

@@ -24,12 +24,17 @@ inline void meet(Barrier& barrier) {
     }
 }
 
+template <typename T>
+inline void zero(T* to, std::int64_t count) {
+    for (std::int64_t i = 0; i < count; ++i) to[i] = 0;
+}
+
 inline std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
 // Hands out pieces of one allocation; without one it only measures.
-class Scratch {
+class Arena {
 public:
-    explicit Scratch(void* base, std::int64_t alignment = 64) : base_(static_cast<char*>(base)), alignment_(alignment) {}
+    explicit Arena(void* base, std::int64_t alignment = 64) : base_(static_cast<char*>(base)), alignment_(alignment) {}
 
     template <typename T>
     T* take(std::int64_t count) {
@@ -58,12 +63,12 @@ struct Plan {
     bool keep_input;  // W_ih x is kept for the backward pass, not computed again
     bool raw_state;   // the state is also kept as it is before the recurrent mask and rounding
     bool sequence;    // statistics of the input product are taken over all steps
-    bool has_cell;
+    bool has_cell_state;
     bool crossing;    // within a step something is taken over all blocks
     int input_slot, recurrent_slot, summed_slot, cell_slot, slots = 0;  // of layer normalization's statistics
 
     template <typename C>
-    Plan(const Problem<T>& problem, std::int64_t rows_at_once, const C&) : p(problem), has_cell(C::has_cell) {
+    Plan(const Problem<T>& problem, std::int64_t rows_at_once, const C&) : p(problem), has_cell_state(C::has_cell_state) {
         blocks = (p.units + L - 1) / L;
         stride = blocks * L;
         if (stride * sizeof(T) % 2048 == 0) stride += L;  // rows 4 KiB apart would share few cache sets
@@ -106,14 +111,14 @@ struct Slabs {
     std::int64_t state_ring, step_ring, input_ring;
 
     // With `keep`, room for all steps; without, for those in use.
-    Slabs(const Plan<T, G>& plan, Scratch& keep, Scratch& scratch, bool kept) : m(plan) {
+    Slabs(const Plan<T, G>& plan, Arena& keep, Arena& scratch, bool kept) : m(plan) {
         const auto& p = m.p;
         state_ring = kept ? p.steps + 1 : 2;
         step_ring = kept ? p.steps : m.separate ? 1 : m.chunk;
         input_ring = (kept && m.keep_input) || m.sequence ? p.steps : m.chunk;
         state = keep.template take<T>(state_ring * p.batch * m.stride);
         raw = m.raw_state ? keep.template take<T>(state_ring * p.batch * m.stride) : state;
-        if (m.has_cell) cell = keep.template take<T>(m.blocks * state_ring * p.batch * m.L);
+        if (m.has_cell_state) cell = keep.template take<T>(m.blocks * state_ring * p.batch * m.L);
         recurrent = keep.template take<T>(m.blocks * step_ring * p.batch * m.width);
         if (m.separate) {
             auto& place = kept && m.keep_input ? keep : scratch;
@@ -123,7 +128,7 @@ struct Slabs {
 
     T* states(std::int64_t t) const { return state + t % state_ring * m.p.batch * m.stride; }
     T* raw_states(std::int64_t t) const { return raw + t % state_ring * m.p.batch * m.stride; }
-    T* cells(std::int64_t block, std::int64_t t) const {
+    T* cell_states(std::int64_t block, std::int64_t t) const {
         return cell + (block * state_ring + t % state_ring) * m.p.batch * m.L;
     }
     T* recurrents(std::int64_t block, std::int64_t t) const {

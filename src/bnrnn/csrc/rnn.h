@@ -1,16 +1,17 @@
 // h_t = phi(N(a_t + b_t) + bias), phi = tanh or relu.
+
+template <typename T>
+__attribute__((always_inline)) inline Vec<T> rnn_output(bool relu, Vec<T> v) {
+    return relu ? (v < T(0) ? Vec<T>{} : v) : tanh<T>(v);
+}
+
 struct Rnn {
     static constexpr int gates = 1, together = 1;
-    static constexpr bool always_separate = false, needs_previous_state = false, has_cell = false;
+    static constexpr bool always_separate = false, needs_previous_state = false, has_cell_state = false;
     static constexpr int forward_work = 1, backward_work = 1;
 
     template <typename T>
-    static Vec<T> activation(bool relu, Vec<T> v) {
-        return relu ? (v < T(0) ? Vec<T>{} : v) : tanh<T>(v);
-    }
-
-    template <typename T>
-    struct ForwardStep {
+    struct ForwardStages {
         static constexpr int L = Lanes<T>::count;
         using Pass = Forward<T, Rnn>;
         const Pass& s;
@@ -18,7 +19,7 @@ struct Rnn {
         T* total;
         Preactivation<T, 1> pre;
 
-        ForwardStep(const Pass& pass, std::int64_t step, std::int64_t block_, std::int64_t rows)
+        ForwardStages(const Pass& pass, std::int64_t step, std::int64_t block_, std::int64_t rows)
             : s(pass), t(step), block(block_), n(rows), total(s.work_of(block)) {}
 
         void sum() { pre = Preactivation<T, 1>(s, t, block, n, total); }
@@ -35,9 +36,10 @@ struct Rnn {
             T* out = p.output + t * p.batch * p.units + block * L;
             const T* old_h = s.slabs.raw_states(t) + block * L;
             for (std::int64_t r = 0; r < n; ++r) {
-                Vec<T> h = activation<T>(p.relu, x.at(r, 0) + bias);
+                Vec<T> h = rnn_output<T>(p.relu, x.at(r, 0) + bias);
                 if (p.zoneout_h)
-                    h += zoneout_at(m, p.zoneout_h, p.zoneout_h_varies, t, block, r) * (load(old_h + r * m.stride) - h);
+                    h = zoned_out<T>(h, load(old_h + r * m.stride),
+                                     zoneout_at(m, p.zoneout_h, p.zoneout_h_varies, t, block, r));
                 s.write_state(t + 1, block, r, h);
                 store(out + r * p.units, h, lanes);
             }
@@ -45,14 +47,14 @@ struct Rnn {
     };
 
     template <typename T>
-    struct BackwardStep {
+    struct BackwardStages {
         static constexpr int L = Lanes<T>::count;
         using Pass = Backward<T, Rnn>;
         const Pass& s;
         std::int64_t t, block, n;
         T* total;
 
-        BackwardStep(const Pass& pass, std::int64_t step, std::int64_t block_, std::int64_t rows)
+        BackwardStages(const Pass& pass, std::int64_t step, std::int64_t block_, std::int64_t rows)
             : s(pass), t(step), block(block_), n(rows), total(s.work_of(block)) {}
 
         void state() const {
@@ -70,12 +72,12 @@ struct Rnn {
                     store(grad_h + r * L, kept);
                     dh -= kept;
                 }
-                const Vec<T> h = activation<T>(p.relu, pre.at(r, 0) + bias);
+                const Vec<T> h = rnn_output<T>(p.relu, pre.at(r, 0) + bias);
                 dh = p.relu ? (h > T(0) ? dh : Vec<T>{}) : dh * (one - h * h);
                 bias_sum += dh;
                 store(d + r * L, dh);
             }
-            store(s.bias(block), load(s.bias(block)) + bias_sum);
+            s.features.add_to_bias(block, 0, bias_sum);
         }
 
         static void after_state(const Pass&, std::int64_t) {}

@@ -50,11 +50,11 @@ void lstm_step(const Step<T>& s, std::int64_t block) {
         const StepBlock<T, 4> pre(s, block, r);
         const std::int64_t at = r * s.units + first;
         const Vec<T> old_h = load(s.h + at, pre.lanes), old_c = load(s.c + at, pre.lanes);
-        const Vec<T> c = sigmoid<T>(pre.a[1] + pre.b[1]) * old_c + sigmoid<T>(pre.a[0] + pre.b[0]) * tanh<T>(pre.a[2] + pre.b[2]);
-        const Vec<T> inner = c * load(row, pre.lanes) + load(row + s.units, pre.lanes);
-        const Vec<T> h = sigmoid<T>(pre.a[3] + pre.b[3]) * tanh<T>(inner);
-        store(s.new_c + at, c + s.zoneout_c * (old_c - c), pre.lanes);
-        store(s.new_h + at, h + s.zoneout_h * (old_h - h), pre.lanes);
+        const LstmGates<T> gates([&](int q) { return pre.a[q] + pre.b[q]; });
+        const Vec<T> c = gates.new_cell_state(old_c);
+        const Vec<T> h = lstm_output<T>(gates.o, tanh<T>(c * load(row, pre.lanes) + load(row + s.units, pre.lanes)));
+        store(s.new_c + at, zoned_out<T>(c, old_c, splat(s.zoneout_c)), pre.lanes);
+        store(s.new_h + at, zoned_out<T>(h, old_h, splat(s.zoneout_h)), pre.lanes);
     }
 }
 
@@ -64,9 +64,9 @@ void gru_step(const Step<T>& s, std::int64_t block) {
         const StepBlock<T, 3> pre(s, block, r);
         const std::int64_t at = r * s.units + block * Lanes<T>::count;
         const Vec<T> old_h = load(s.h + at, pre.lanes);
-        const Vec<T> n = tanh<T>(pre.b[2] + sigmoid<T>(pre.a[0] + pre.b[0]) * pre.a[2]);
-        const Vec<T> h = n + sigmoid<T>(pre.a[1] + pre.b[1]) * (old_h - n);
-        store(s.new_h + at, h + s.zoneout_h * (old_h - h), pre.lanes);
+        const Vec<T> n = tanh<T>(gru_candidate<T>(pre.b[2], sigmoid<T>(pre.a[0] + pre.b[0]), pre.a[2]));
+        const Vec<T> h = gru_output<T>(n, sigmoid<T>(pre.a[1] + pre.b[1]), old_h);
+        store(s.new_h + at, zoned_out<T>(h, old_h, splat(s.zoneout_h)), pre.lanes);
     }
 }
 
@@ -75,8 +75,7 @@ void rnn_step(const Step<T>& s, std::int64_t block) {
     for (std::int64_t r = 0; r < s.batch; ++r) {
         const StepBlock<T, 1> pre(s, block, r);
         const std::int64_t at = r * s.units + block * Lanes<T>::count;
-        const Vec<T> sum = pre.a[0] + pre.b[0];
-        const Vec<T> h = s.relu ? (sum < T(0) ? splat(T(0)) : sum) : tanh<T>(sum);
-        store(s.new_h + at, h + s.zoneout_h * (load(s.h + at, pre.lanes) - h), pre.lanes);
+        const Vec<T> h = rnn_output<T>(s.relu, pre.a[0] + pre.b[0]);
+        store(s.new_h + at, zoned_out<T>(h, load(s.h + at, pre.lanes), splat(s.zoneout_h)), pre.lanes);
     }
 }

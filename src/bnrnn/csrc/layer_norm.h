@@ -6,7 +6,7 @@
 // affair. Backward it is the same with gradients: first through gamma, then through the row's mean and variance.
 
 template <typename T, int N>
-struct Total {  // of N lanes
+struct LaneSum {  // of N lanes
     typedef T Whole __attribute__((vector_size(N * sizeof(T))));
     typedef T Half __attribute__((vector_size(N / 2 * sizeof(T))));
 
@@ -14,18 +14,18 @@ struct Total {  // of N lanes
         Half low, high;
         __builtin_memcpy(&low, &v, sizeof(Half));
         __builtin_memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof(Half), sizeof(Half));
-        return Total<T, N / 2>::of(low + high);
+        return LaneSum<T, N / 2>::of(low + high);
     }
 };
 template <typename T>
-struct Total<T, 2> {
+struct LaneSum<T, 2> {
     typedef T Whole __attribute__((vector_size(2 * sizeof(T))));
     __attribute__((always_inline)) static T of(Whole v) { return v[0] + v[1]; }
 };
 
 template <typename T>
-inline T total(Vec<T> v) {
-    return Total<T, Lanes<T>::count>::of(v);
+inline T lane_sum(Vec<T> v) {
+    return LaneSum<T, Lanes<T>::count>::of(v);
 }
 
 // Rows of a block, `stride` apart, of which N vectors count. Lanes beyond the units are 0 in `valid`, 1 elsewhere; they
@@ -48,12 +48,12 @@ struct BlockRows {
         for (std::int64_t r = 0; r < rows; ++r, x += stride) {
             Vec<T> sum{}, square{};
             for (int q = 0; q < N; ++q) sum += load(x + q * L);
-            mean[r] = total<T>(sum * valid) / count;
+            mean[r] = lane_sum<T>(sum * valid) / count;
             for (int q = 0; q < N; ++q) {
                 const Vec<T> d = (load(x + q * L) - mean[r]) * valid;
                 square += d * d;
             }
-            squares[r] = total<T>(square);
+            squares[r] = lane_sum<T>(square);
         }
     }
 
@@ -73,8 +73,8 @@ struct BlockRows {
                 sums += v;
                 products += v * load(xhat + q * L);
             }
-            sum[r] = total<T>(sums);
-            product[r] = total<T>(products);
+            sum[r] = lane_sum<T>(sums);
+            product[r] = lane_sum<T>(products);
         }
     }
 
@@ -115,7 +115,7 @@ struct AllGates {
 // One worker's part in layer normalization. A range's contributions are written again only a step later, when all
 // workers have met once more in between.
 template <typename T, typename C>
-struct Rows {
+struct LayerNorm {
     static constexpr int L = Lanes<T>::count;
     const Plan<T, C::gates>& m;
     T *statistics, *shared;
@@ -124,7 +124,7 @@ struct Rows {
     Barrier* barrier = nullptr;
 
     // `keep` is where statistics stay for the backward pass.
-    Rows(const Plan<T, C::gates>& plan, Scratch& keep, Scratch& scratch)
+    LayerNorm(const Plan<T, C::gates>& plan, Arena& keep, Arena& scratch)
         : m(plan), capacity(plan.chunk * plan.p.batch + L) {  // a vector of rows may reach beyond the last
         statistics = keep.template take<T>(2 * m.slots * m.p.steps * m.p.batch);
         shared = scratch.template take<T>(2 * m.slots * m.blocks * capacity);
