@@ -1,8 +1,8 @@
 // The pass from the last step to the first.
 //
 // A worker first turns the gradient of its blocks' states into that of their pre-activations; after the meeting it
-// multiplies those of all blocks with its own columns of the recurrent weights. The weights' gradients are summed over a
-// chunk of steps at a time.
+// multiplies those of all blocks with its own columns of the recurrent weights. The weights' gradients are summed over
+// a chunk of steps at a time.
 
 template <typename T, typename C>
 struct Backward {
@@ -78,15 +78,13 @@ struct Backward {
         for (std::int64_t r = from; r < to; ++r) {
             const std::int64_t at = r * p.units + block * L;
             store(grads_h(block) + r * L, p.grad_h_n ? load(p.grad_h_n + at, lanes) : Vec<T>{});
-            if (C::has_cell_state)
-                store(grads_c(block) + r * L, p.grad_c_n ? load(p.grad_c_n + at, lanes) : Vec<T>{});
+            if (C::has_cell_state) store(grads_c(block) + r * L, p.grad_c_n ? load(p.grad_c_n + at, lanes) : Vec<T>{});
         }
     }
 
     Vec<T> state_gradient(std::int64_t t, std::int64_t block, std::int64_t r) const {
         Vec<T> d = load(grads_h(block) + r * L);
-        if (p.grad_output)
-            d += load(p.grad_output + (t * p.batch + r) * p.units + block * L, m.lanes(block));
+        if (p.grad_output) d += load(p.grad_output + (t * p.batch + r) * p.units + block * L, m.lanes(block));
         return d;
     }
 

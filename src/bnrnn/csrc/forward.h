@@ -1,7 +1,7 @@
 // The pass from the first step to the last.
 //
-// A worker owns a range of blocks. For every step it does its part of the recurrent product and then, block by block, one
-// pass through gates, statistics, cell and state, all of them in the cache; workers meet once a step. Where layer
+// A worker owns a range of blocks. For every step it does its part of the recurrent product and then, block by block,
+// one pass through gates, statistics, cell and state, all of them in the cache; workers meet once a step. Where layer
 // normalization crosses blocks, each stage runs over all own blocks before the next, and workers meet in between.
 
 template <typename T, typename C>
@@ -114,7 +114,8 @@ struct Forward {
             }
             for (std::int64_t block = begin; block < end; ++block) state_product(block);
             if (is_layer(p.recurrent))
-                layer_norm.whiten(AllGates<C>{m.recurrent_slot}, p.recurrent.eps, t, t + 1, m.width, recurrents, recurrents);
+                layer_norm.whiten(AllGates<C>{m.recurrent_slot}, p.recurrent.eps, t, t + 1, m.width, recurrents,
+                                  recurrents);
             for (std::int64_t block = begin; block < end; ++block)
                 (new (apart + block) Stages(*this, t, block, n))->sum();
             Stages::after_sum(*this, t);

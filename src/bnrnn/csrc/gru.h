@@ -52,12 +52,8 @@ struct Gru {
         static GateRange<2, 1> of_candidate(int slot) { return {slot + 1}; }
 
         SiteBlock<T, 3> sum_site() const { return s.m.template at<3>(s.p.summed, block); }
-        Vec<T> recurrent(std::int64_t r, int q) const {
-            return (load(a + (3 * r + q) * L) - fa.mean[q]) * fa.scale[q];
-        }
-        Vec<T> input(std::int64_t r, int q) const {
-            return (load(b + (3 * r + q) * L) - fb.mean[q]) * fb.scale[q];
-        }
+        Vec<T> recurrent(std::int64_t r, int q) const { return (load(a + (3 * r + q) * L) - fa.mean[q]) * fa.scale[q]; }
+        Vec<T> input(std::int64_t r, int q) const { return (load(b + (3 * r + q) * L) - fb.mean[q]) * fb.scale[q]; }
         Vec<T> inner(std::int64_t r) const { return recurrent(r, 2) + bias_hn; }  // what the reset gate scales
         Vec<T> normalized(const Affine<T, 3>& f, std::int64_t r, int q) const {
             return (load(total + (3 * r + q) * L) - f.mean[q]) * f.scale[q];
@@ -125,8 +121,7 @@ struct Gru {
             for (std::int64_t r = 0; r < n; ++r) {
                 const Vec<T> old = load(old_h + r * m.stride), c = load(candidate + r * L);
                 Vec<T> h = gru_output<T>(c, load(update + r * L), old);
-                if (p.zoneout_h)
-                    h = zoned_out<T>(h, old, zoneout_at(m, p.zoneout_h, p.zoneout_h_varies, t, block, r));
+                if (p.zoneout_h) h = zoned_out<T>(h, old, zoneout_at(m, p.zoneout_h, p.zoneout_h_varies, t, block, r));
                 s.write_state(t + 1, block, r, h);
                 store(out + r * p.units, h, lanes);
             }
@@ -139,7 +134,7 @@ struct Gru {
         using Base = Stages<T, Pass>;
         using Base::Base, Base::L, Base::s, Base::t, Base::block, Base::n, Base::total;
 
-        T* grads() const { return s.grads_input(block, t); }             // of r, z and the candidate
+        T* grads() const { return s.grads_input(block, t); }            // of r, z and the candidate
         T* grads_inner() const { return s.grads_recurrent(block, t); }  // of r, z and what the reset gate scales
 
         template <typename Range>
@@ -200,7 +195,8 @@ struct Gru {
                 store(d_inner + (3 * r + 2) * L, dc * gate);
             }
             for (int q = 0; q < 2; ++q) s.features.add_to_bias(block, 3 * q, bias_sum[q]);
-            if (this->summed) site_backward<T, 3, 2>(this->sum_site(), t, d, total, n, d, s.features.summed_gamma(block));
+            if (this->summed)
+                site_backward<T, 3, 2>(this->sum_site(), t, d, total, n, d, s.features.summed_gamma(block));
         }
 
         static void after_gates(const Pass& s, std::int64_t t) { through_sum(s, t, Base::of_gates(s.m.summed_slot)); }
@@ -220,7 +216,8 @@ struct Gru {
             site_backward<T, 3>(s.m.template at<3>(s.p.recurrent, block), t, d_inner, this->a, n, d_inner,
                                 s.features.recurrent_gamma(block));
             if (!s.m.sequence)
-                site_backward<T, 3>(s.m.template at<3>(s.p.input, block), t, d, this->b, n, d, s.features.input_gamma(block));
+                site_backward<T, 3>(s.m.template at<3>(s.p.input, block), t, d, this->b, n, d,
+                                    s.features.input_gamma(block));
         }
     };
 };

@@ -8,8 +8,7 @@ inline void input_product(const Plan<T, G>& m, const T* panel, std::int64_t t, s
     if (p.index) {
         const std::int64_t* index = p.index + t * p.batch;
         for (std::int64_t r = 0; r < rows; ++r)
-            for (int q = 0; q < G; ++q)
-                store(out + r * m.width + q * m.L, load(panel + index[r] * m.width + q * m.L));
+            for (int q = 0; q < G; ++q) store(out + r * m.width + q * m.L, load(panel + index[r] * m.width + q * m.L));
         return;
     }
     const Operand<T> x{p.x + t * p.batch * p.inputs, p.inputs, 1, p.inputs};
@@ -43,12 +42,10 @@ inline void through_sequence_statistics(const Plan<T, G>& m, std::int64_t block,
     for (std::int64_t t = 0; t < p.steps; ++t) {
         for (int q = 0; q < G; ++q) sum[q] = product[q] = deviation[q] = Vec<T>{};
         gradient_sums<T, G, G>(grads + t * step, x + t * step, mean, m.rows(t), sum, product, deviation);
-        for (int q = 0; q < G; ++q)
-            sums[q].add(sum[q]), products[q].add(product[q]), deviations[q].add(deviation[q]);
+        for (int q = 0; q < G; ++q) sums[q].add(sum[q]), products[q].add(product[q]), deviations[q].add(deviation[q]);
         count += m.rows(t);
     }
-    for (int q = 0; q < G; ++q)
-        sum[q] = sums[q].sum, product[q] = products[q].sum, deviation[q] = deviations[q].sum;
+    for (int q = 0; q < G; ++q) sum[q] = sums[q].sum, product[q] = products[q].sum, deviation[q] = deviations[q].sum;
     const SiteGradient<T, G> g(site, 0, sum, product, deviation, static_cast<T>(count), true, grad_gamma);
     for (std::int64_t t = 0; t < p.steps; ++t)
         apply_gradient<T, G, G>(g, grads + t * step, x + t * step, m.rows(t), grads + t * step);

@@ -44,21 +44,15 @@ struct Entry {
     }
     static std::int64_t forward_scratch(const Problem<T>& p) { return Forward<T, C>(p).scratch.used(); }
     static std::int64_t backward_scratch(const Problem<T>& p) { return Backward<T, C>(p).scratch.used(); }
-    static void forward(const Problem<T>& p, int worker, Barrier& barrier) {
-        Forward<T, C>(p).run(worker, barrier);
-    }
-    static void backward(const Problem<T>& p, int worker, Barrier& barrier) {
-        Backward<T, C>(p).run(worker, barrier);
-    }
-    static constexpr Cell<T> cell() {
-        return {saved_size, forward_scratch, backward_scratch, forward, backward};
-    }
+    static void forward(const Problem<T>& p, int worker, Barrier& barrier) { Forward<T, C>(p).run(worker, barrier); }
+    static void backward(const Problem<T>& p, int worker, Barrier& barrier) { Backward<T, C>(p).run(worker, barrier); }
+    static constexpr Cell<T> cell() { return {saved_size, forward_scratch, backward_scratch, forward, backward}; }
 };
 
 template <typename T>
 constexpr Cells<T> cells() {
     return {Entry<T, Lstm>::cell(), Entry<T, Gru>::cell(), Entry<T, Rnn>::cell(),
-            lstm_step<T>, gru_step<T>, rnn_step<T>};
+            lstm_step<T>,           gru_step<T>,           rnn_step<T>};
 }
 }  // namespace
 

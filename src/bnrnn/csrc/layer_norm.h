@@ -143,8 +143,7 @@ struct LayerNorm {
     template <int N, typename Body>
     void over_own(std::int64_t t, std::int64_t stop, std::int64_t stride, const Body& body) const {
         for (std::int64_t block = begin; block < end; ++block)
-            for (std::int64_t s = t; s < stop; ++s)
-                body(block, s, BlockRows<T, N>(m.rows(s), stride, m.lanes(block)));
+            for (std::int64_t s = t; s < stop; ++s) body(block, s, BlockRows<T, N>(m.rows(s), stride, m.lanes(block)));
     }
 
     // body(step, first row, first contribution, rows) for steps [t, stop), a vector of rows at a time.
@@ -182,8 +181,7 @@ struct LayerNorm {
             mean_all /= count;
             for (std::int64_t block = 0; block < m.blocks; ++block) {
                 const Vec<T> d = load(contribution(range.slot, 0, block, first)) - mean_all;
-                squares += load(contribution(range.slot, 1, block, first)) +
-                           d * d * static_cast<T>(N * m.lanes(block));
+                squares += load(contribution(range.slot, 1, block, first)) + d * d * static_cast<T>(N * m.lanes(block));
             }
             T means[L], rstds[L];
             store(means, mean_all);

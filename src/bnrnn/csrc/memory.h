@@ -11,11 +11,11 @@
 
 // Torch has this from 2.11 on, whose headers first know the number of that version; in an older torch it is null.
 #if defined(__linux__) && (!defined(TORCH_VERSION_2_11_0) || TORCH_FEATURE_VERSION < TORCH_VERSION_2_11_0)
-extern "C" __attribute__((weak)) AOTITorchError torch_from_blob(
-    void* data, std::int64_t ndim, const std::int64_t* sizes, const std::int64_t* strides, std::int64_t storage_offset,
-    std::int32_t dtype, std::int32_t device_type, std::int32_t device_index, AtenTensorHandle* result,
-    std::int32_t layout, const std::uint8_t* opaque_metadata, std::int64_t opaque_metadata_size,
-    void (*deleter)(void* data, void* context), void* context);
+extern "C" __attribute__((weak)) AOTITorchError
+torch_from_blob(void* data, std::int64_t ndim, const std::int64_t* sizes, const std::int64_t* strides,
+                std::int64_t storage_offset, std::int32_t dtype, std::int32_t device_type, std::int32_t device_index,
+                AtenTensorHandle* result, std::int32_t layout, const std::uint8_t* opaque_metadata,
+                std::int64_t opaque_metadata_size, void (*deleter)(void* data, void* context), void* context);
 #endif
 
 namespace bnrnn {

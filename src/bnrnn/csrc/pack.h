@@ -24,8 +24,7 @@ inline void unpack_rows(const Plan<T, G>& m, const T* panel, std::int64_t depth,
         for (int q = 0; q < G; ++q) {
             T* to = weight + (q * m.p.units + block * m.L) * depth + k;
             Vec<T> tile[m.L];
-            for (int i = 0; i < m.L; ++i)
-                tile[i] = i < count ? load(panel + (k + i) * m.width + q * m.L) : Vec<T>{};
+            for (int i = 0; i < m.L; ++i) tile[i] = i < count ? load(panel + (k + i) * m.width + q * m.L) : Vec<T>{};
             transpose<T>(tile);
             for (int l = 0; l < lanes; ++l) store(to + l * depth, tile[l], count);
         }

@@ -64,11 +64,12 @@ struct Plan {
     bool raw_state;   // the state is also kept as it is before the recurrent mask and rounding
     bool sequence;    // statistics of the input product are taken over all steps
     bool has_cell_state;
-    bool crossing;    // within a step something is taken over all blocks
+    bool crossing;  // within a step something is taken over all blocks
     int input_slot, recurrent_slot, summed_slot, cell_slot, slots = 0;  // of layer normalization's statistics
 
     template <typename C>
-    Plan(const Problem<T>& problem, std::int64_t rows_at_once, const C&) : p(problem), has_cell_state(C::has_cell_state) {
+    Plan(const Problem<T>& problem, std::int64_t rows_at_once, const C&)
+        : p(problem), has_cell_state(C::has_cell_state) {
         blocks = (p.units + L - 1) / L;
         stride = blocks * L;
         if (stride * sizeof(T) % 2048 == 0) stride += L;  // rows 4 KiB apart would share few cache sets

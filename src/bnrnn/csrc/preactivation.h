@@ -108,4 +108,3 @@ inline Vec<T> zoneout_at(const Plan<T, G>& m, const T* z, bool varies, std::int6
                          std::int64_t r) {
     return varies ? load(z + (t * m.p.batch + r) * m.p.units + block * m.L, m.lanes(block)) : splat(z[0]);
 }
-

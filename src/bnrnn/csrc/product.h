@@ -85,8 +85,7 @@ template <typename T, int NV>
 inline void tile_rows(int rows, const T* a, const Operand<T>& op, std::int64_t inner, std::int64_t outer,
                       const T* panel, std::int64_t panel_outer, const char* ahead, const Target<T>& target,
                       std::int64_t row, bool accumulate) {
-#define BNRNN_TILE(MR) \
-    tile<T, NV, MR>(a, op, inner, outer, panel, panel_outer, ahead, target, row, accumulate)
+#define BNRNN_TILE(MR) tile<T, NV, MR>(a, op, inner, outer, panel, panel_outer, ahead, target, row, accumulate)
     switch (rows) {
 #if BNRNN_VECTOR_REGISTERS == 32
         case 6: return BNRNN_TILE(6);
@@ -102,8 +101,8 @@ inline void tile_rows(int rows, const T* a, const Operand<T>& op, std::int64_t i
 
 // target (+)= operand x panel, over all rows. The part of the panel that is in use stays within the L1 cache.
 template <typename T, int NV>
-__attribute__((noinline)) void product(std::int64_t rows, const Operand<T>& op, const T* panel,
-                                       const Target<T>& target, bool accumulate) {
+__attribute__((noinline)) void product(std::int64_t rows, const Operand<T>& op, const T* panel, const Target<T>& target,
+                                       bool accumulate) {
     constexpr std::int64_t width = NV * Lanes<T>::count;
     constexpr std::int64_t depth = 32768 / (width * static_cast<int>(sizeof(T)));
     constexpr std::int64_t lines = (width * static_cast<int>(sizeof(T)) + 63) / 64;  // of cache, for each k
@@ -125,7 +124,8 @@ __attribute__((noinline)) void product(std::int64_t rows, const Operand<T>& op, 
         for (std::int64_t o = 0; o < op.outer; ++o)
             for (std::int64_t i = 0, k = 0; i < pieces; ++i) {
                 const std::int64_t next = (i + 1) * op.inner / pieces;
-                over_rows(op.data + o * op.outer_stride + k * op.stride, next - k, 1, panel + (o * op.inner + k) * width);
+                over_rows(op.data + o * op.outer_stride + k * op.stride, next - k, 1,
+                          panel + (o * op.inner + k) * width);
                 k = next;
             }
     } else {

@@ -115,7 +115,9 @@ constexpr T inverse_factorial(int n) {
 
 template <typename T, int N>
 struct Series {  // sum of r^k / k! from N up to the last term, over r^N
-    __attribute__((always_inline)) static Vec<T> at(Vec<T> r) { return r * Series<T, N + 1>::at(r) + inverse_factorial<T>(N); }
+    __attribute__((always_inline)) static Vec<T> at(Vec<T> r) {
+        return r * Series<T, N + 1>::at(r) + inverse_factorial<T>(N);
+    }
 };
 template <>
 struct Series<float, ExpTraits<float>::terms> {

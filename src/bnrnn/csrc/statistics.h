@@ -32,7 +32,8 @@ inline void over_pieces(const T* x, std::int64_t rows, std::int64_t row_stride, 
 
 // Sums over the rows of a piece, for G gates: of values(row's pointer to the gate, gate), N for each gate.
 template <typename T, int G, int N, typename Values>
-inline void piece_sums(const T* x, std::int64_t rows, std::int64_t row_stride, const Values& values, Vec<T> (*sums)[N]) {
+inline void piece_sums(const T* x, std::int64_t rows, std::int64_t row_stride, const Values& values,
+                       Vec<T> (*sums)[N]) {
     constexpr int L = Lanes<T>::count;
     Vec<T> chains[2][G][N] = {};  // two chains of additions, to hide their latency
     const auto add = [&](int h, std::int64_t r) {
@@ -139,9 +140,7 @@ struct SiteBlock {
         return is_layer(site) ? Vec<T>{} : load(site.mean + row(t) + feature(q), lanes);
     }
 
-    Vec<T> gamma(int q) const {
-        return site.gamma ? load(site.gamma + feature(q), lanes) : splat(T(1));
-    }
+    Vec<T> gamma(int q) const { return site.gamma ? load(site.gamma + feature(q), lanes) : splat(T(1)); }
 
     Vec<T> beta() const { return site.beta ? load(site.beta + feature(0), lanes) : Vec<T>{}; }
 
@@ -154,8 +153,8 @@ struct SiteBlock {
 };
 
 // Gradient of y = gamma (x - mean) / sqrt(var + eps) with respect to x, for N gates from gate `from` on of a block with
-// G: k1 dy + k2 (x - mean) + k3. The constant part makes the gradient's sum over the rows 0 with the deviations' own sum,
-// which is 0 only up to the rounding of the mean; the gradient meets inputs of any mean in that of their weights.
+// G: k1 dy + k2 (x - mean) + k3. The constant part makes the gradient's sum over the rows 0 with the deviations' own
+// sum, which is 0 only up to the rounding of the mean; the gradient meets inputs of any mean in that of their weights.
 template <typename T, int N>
 struct SiteGradient {
     Vec<T> mean[N], k1[N], k2[N], k3[N];
@@ -182,8 +181,8 @@ struct SiteGradient {
 
 // Sums over rows, G gates apart, of dy, of dy (x - mean) and of x - mean for N gates.
 template <typename T, int G, int N>
-inline void gradient_sums(const T* dy, const T* x, const Vec<T>* mean, std::int64_t rows, Vec<T>* sum,
-                          Vec<T>* product, Vec<T>* deviation) {
+inline void gradient_sums(const T* dy, const T* x, const Vec<T>* mean, std::int64_t rows, Vec<T>* sum, Vec<T>* product,
+                          Vec<T>* deviation) {
     constexpr int L = Lanes<T>::count;
     for (std::int64_t r = 0; r < rows; ++r)
         for (int q = 0; q < N; ++q) {

@@ -1,6 +1,6 @@
-// One time step with known statistics: every normalization is a scale and a shift, a row of a table. Weights come packed
-// by blocks of one vector of units, (block, input feature, gate, lane), so that a product runs through them once, in
-// order, and a one-hot input's product is one line of them.
+// One time step with known statistics: every normalization is a scale and a shift, a row of a table. Weights come
+// packed by blocks of one vector of units, (block, input feature, gate, lane), so that a product runs through them
+// once, in order, and a one-hot input's product is one line of them.
 
 template <typename T, int G>
 inline void packed_product(const T* weights, const T* v, std::int64_t n, Vec<T>* out) {

@@ -55,8 +55,8 @@ void with_own_threads(int wanted, const Work& work) {
 // Runs work(worker, barrier) on up to `wanted` threads at once and returns when all are done.
 //
 // Workers wait for each other at the barrier, so all of them must really run at the same time, which a thread pool
-// does not promise: it may be busy, nested, or smaller than asked for. Hence threads sign in first, each for the part of
-// the range that it was given; the team is whoever has come when the whole range is signed for or patience is at an
+// does not promise: it may be busy, nested, or smaller than asked for. Hence threads sign in first, each for the part
+// of the range that it was given; the team is whoever has come when the whole range is signed for or patience is at an
 // end, and a later one finds the work done.
 template <typename Work>
 void with_team(int wanted, const Work& work) {
