@@ -1,4 +1,4 @@
-"""python -m benchmarks verify | run | table | plot"""
+"""python -m benchmarks verify | run | run --base REVISION | table | plot"""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 
 from benchmarks import measure
+from benchmarks.compare import compare
 from benchmarks.plan import THREADS, plan
 from benchmarks.store import Results, machine
-from benchmarks.subjects import PEERS, SUITES, Shape
+from benchmarks.subjects import SUBJECTS, SUITES, Shape
 from benchmarks.verify import verify
 
 RESULTS = Path(__file__).parent / "results"
@@ -17,7 +18,8 @@ RESULTS = Path(__file__).parent / "results"
 
 def run(options: argparse.Namespace) -> None:
     chosen = [m for m in plan(options.threads, options.huge_pages)
-              if m.suite in options.suites and m.subject in options.subjects]  # fmt: skip
+              if m.suite in options.suites and m.subject in options.subjects
+              and not (options.base and m.suite == "memory")]  # fmt: skip
     if not chosen:
         raise SystemExit("there is nothing to measure of these subjects in these suites")
     minutes = sum(m.expected(options.budget) for m in chosen) / 60
@@ -25,6 +27,14 @@ def run(options: argparse.Namespace) -> None:
         for measurement in chosen:
             print(*measurement.key, f"{measurement.expected(options.budget):.0f}s")
         print(f"{len(chosen)} measurements, about {minutes:.0f} minutes")
+        return
+    if options.base:
+        if not verify():
+            raise SystemExit("nothing is timed before all results are right")
+        try:
+            print(compare(chosen, options.base, options.budget))
+        except ValueError as error:
+            raise SystemExit(str(error)) from error
         return
     results, facts = Results(options.out), machine(options.budget)
     print(
@@ -50,11 +60,13 @@ def main() -> None:
     timing.add_argument("--resume", action="store_true",
                         help="go on with the run that is there, if machine, code and budget are the same")  # fmt: skip
     timing.add_argument("--suites", nargs="+", default=list(SUITES), choices=list(SUITES))
-    timing.add_argument("--subjects", nargs="+", default=list(PEERS), choices=list(PEERS))
+    timing.add_argument("--subjects", nargs="+", default=list(SUBJECTS), choices=list(SUBJECTS))
     timing.add_argument("--threads", nargs="+", type=int, default=THREADS, help="the most important first")
     timing.add_argument("--budget", type=float, default=5.0,
                         help="seconds for each of the LSTM's tasks; everything else has half of it")  # fmt: skip
     timing.add_argument("--no-huge-pages", dest="huge_pages", action="store_false")
+    timing.add_argument("--base", metavar="REVISION",
+                        help="compare this tree with another revision in place of the peers")  # fmt: skip
     timing.add_argument("--list", action="store_true", help="only say what would be measured, and for how long")
     table = commands.add_parser("table", help="the results as tables in Markdown")
     table.add_argument("--write", action="store_true", help="into benchmarks/README.md")
@@ -69,9 +81,9 @@ def main() -> None:
     if options.command == "run":
         run(options)
     elif options.command == "table":
-        from benchmarks.table import tables, write
+        from benchmarks.table import of_folders, write
 
-        text = tables(Results(options.out))
+        text = of_folders(options.out)
         print(text)
         if options.write:
             write(text)
@@ -81,7 +93,10 @@ def main() -> None:
         plot(Results(options.out))
     else:
         what = {**options.what, "shape": Shape(*options.what["shape"])}
-        print(json.dumps(measure.measure_time(**what) if "mode" in what else measure.measure_memory(**what)))
+        if what.pop("serve", False):
+            measure.serve(**what)
+        else:
+            print(json.dumps(measure.measure_time(**what) if "mode" in what else measure.measure_memory(**what)))
 
 
 if __name__ == "__main__":

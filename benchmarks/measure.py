@@ -5,20 +5,25 @@ from __future__ import annotations
 import gc
 import re
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.subjects import Shape, Subject, make
+import torch
+
+from benchmarks.subjects import Call, Shape, make
 
 MOST_ROUNDS = 200
 MEMORY_STEPS = 5
 
 
 def seconds(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
+    """Of the clock; with one thread of its processor, which other programs disturb less."""
+    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+    started = clock()
     call()
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def quartiles(values: list[float]) -> tuple[float, float, float]:
@@ -51,9 +56,11 @@ def alternate(
     return times
 
 
-def measure_time(name: str, peer: str, shape: Shape, mode: str, budget: float, least: int) -> dict[str, float]:
+def measure_time(
+    name: str, peer: str, suite: str, shape: Shape, mode: str, budget: float, least: int
+) -> dict[str, float]:
     """Milliseconds a call of both, and the ratio of the two within a round: medians and quartiles over the rounds."""
-    subjects = make(name, shape, mode), make(peer, shape, mode)
+    subjects = make(name, shape, mode, suite), make(peer, shape, mode, suite)
     times = alternate(*subjects, budget, least)
     found: dict[str, float] = {"rounds": len(times[0])}
     columns = {
@@ -64,6 +71,16 @@ def measure_time(name: str, peer: str, shape: Shape, mode: str, budget: float, l
     for column, values in columns.items():
         found[f"{column}_25"], found[column], found[f"{column}_75"] = quartiles(values)
     return found
+
+
+def serve(name: str, suite: str, shape: Shape, mode: str) -> None:
+    """Time one call for each line that comes, and answer with its seconds."""
+    call = make(name, shape, mode, suite)
+    for _ in range(2):
+        call()
+    gc.collect()
+    for _ in sys.stdin:
+        print(seconds(call) / call.calls, flush=True)
 
 
 def resident_megabytes(field: str) -> float:
@@ -78,8 +95,8 @@ def measure_memory(name: str, shape: Shape) -> dict[str, float]:
     ``megabytes`` is the peak over all the steps, so memory kept from one step to the next counts as much as memory
     taken anew in each; ``kept_megabytes`` is what the process still holds after the last, gradients freed.
     """
-    Subject(name, Shape(2, 4, 3, 8), "train")()  # libraries and thread pools
-    subject = Subject(name, shape, "train")
+    Call(name, Shape(2, 4, 3, 8), "train")()  # libraries and thread pools
+    subject = Call(name, shape, "train")
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again from here
     before = resident_megabytes("VmRSS")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks.subjects import PEERS, STREAMS, SWEEPS, TASKS, Shape
+from benchmarks.subjects import FORMS, STREAMS, SUBJECTS, SWEEPS, TASKS, Shape
 
-SLOW = ("LSTM reference", "LSTM compiled cell")
 THREADS = (2, 1)
 
 
@@ -24,16 +23,18 @@ class Measurement:
 
     @property
     def peer(self) -> str:
-        return PEERS[self.subject]
+        return SUBJECTS[self.subject].peer
 
     @property
     def rounds(self) -> int:
         """The fewest that give a median and quartiles; even, since the order alternates."""
-        return 4 if self.subject in SLOW else 6
+        return 4 if SUBJECTS[self.subject].eager else 6
 
     @property
     def share(self) -> float:
         """Of the budget: the bars are about the LSTM at the six tasks."""
+        if self.suite in FORMS:
+            return 0.25
         return 1.0 if self.suite == "tasks" and self.subject == "LSTM cpu" else 0.5
 
     @property
@@ -50,14 +51,13 @@ class Measurement:
             return 2 * start + 2
         if self.mode == "stream":
             return start + 1 + budget * self.share
-        shape, gates = self.shape, {"GRU cpu": 3, "RNN cpu": 1}.get(self.subject, 4)
-        products = 2 * shape.steps * shape.batch * gates * shape.units * (shape.inputs + shape.units)
+        shape, subject = self.shape, SUBJECTS[self.subject]
+        products = 2 * shape.steps * shape.batch * subject.gates * shape.units * (shape.inputs + shape.units)
         pair = (3 if self.mode == "train" else 1) * (2 * products / (1.5e11 * self.threads) + 3e-5 * shape.steps)
-        if self.subject in SLOW:
+        if subject.eager:
             pair = 3 * pair + 1e-3 * shape.steps
-        compilation = 25.0 if self.subject == "LSTM compiled cell" else 0.0
         timing = min(200 * pair, max(budget * self.share, self.rounds * pair))
-        return start + compilation + 2 * pair + timing
+        return start + subject.compilation + 2 * pair + timing
 
 
 def plan(threads: Sequence[int] = THREADS, huge_pages: bool = True) -> Iterator[Measurement]:
@@ -65,7 +65,8 @@ def plan(threads: Sequence[int] = THREADS, huge_pages: bool = True) -> Iterator[
 
     Left out as of little worth for their time: memory with fewer threads; GRU and RNN, the eager references and the
     sweeps with huge pages and fewer threads; the compiled cell and the stream with huge pages; the sweeps of GRU and
-    RNN but for training in the first setting. One row has no batch statistics, so it is not trained.
+    RNN but for training in the first setting; plain layers in all settings but the one with the fewest threads. One row
+    has no batch statistics, so it is not trained.
     """
     first, fewer = (threads[0], False), [(n, False) for n in threads[1:]]
     huge = [(threads[0], True)] if huge_pages else []
@@ -91,8 +92,13 @@ def plan(threads: Sequence[int] = THREADS, huge_pages: bool = True) -> Iterator[
     yield from tasks("LSTM cpu", fewer, both)
     for subject in ("GRU cpu", "RNN cpu"):
         yield from tasks(subject, [first], (*both, "memory"))
-    for subject in SLOW:
+    for subject in ("LSTM reference", "LSTM compiled cell"):
         yield from tasks(subject, [first], ("train",))
+    for suite, shapes in FORMS.items():
+        for subject in ("LSTM plain",) if suite == "projected" else ("LSTM plain", "GRU plain", "RNN plain"):
+            for mode in both:
+                for shape in shapes:
+                    yield Measurement(suite, shape, subject, mode, threads[-1], False)
     yield from sweeps("LSTM cpu", [first], both)
     for setting in (first, *fewer):
         for shape in STREAMS:

@@ -11,14 +11,9 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from benchmarks.store import Results
+from benchmarks.subjects import SUBJECTS
 
 SWEEPS = {"batch": "rows of the batch", "steps": "time steps", "units": "hidden units"}
-COLOURS = {"LSTM cpu": "tab:blue", "GRU cpu": "tab:orange", "RNN cpu": "tab:green"}
-NAMES = {
-    "LSTM cpu": "BN-LSTM", "GRU cpu": "BN-GRU", "RNN cpu": "BN-RNN",
-    "LSTM reference": "BN-LSTM, eager", "LSTM compiled cell": "BN-LSTM, compiled cell",
-}  # fmt: skip
-
 Row = Mapping[str, str]
 
 
@@ -54,13 +49,13 @@ def curves(axis: Axes, rows: Sequence[Row], suite: str) -> None:
     for subject in dict.fromkeys(row["subject"] for row in rows):
         chosen = sorted((row for row in rows if row["subject"] == subject), key=lambda row: int(row[suite]))
         sizes = [int(row[suite]) for row in chosen]
-        for column, style, name in (("", "-", NAMES[subject]), ("peer_", "--", chosen[0]["peer"])):
+        for column, style, name in (("", "-", SUBJECTS[subject].label), ("peer_", "--", chosen[0]["peer"])):
             middle, low, high = (
                 [1e3 * float(row[f"{column}milliseconds{end}"]) / int(row["steps"]) for row in chosen]
                 for end in ("", "_25", "_75")
             )
-            axis.plot(sizes, middle, style, color=COLOURS[subject], marker="o", markersize=3, label=name)
-            axis.fill_between(sizes, low, high, color=COLOURS[subject], alpha=0.15, linewidth=0)
+            axis.plot(sizes, middle, style, color=SUBJECTS[subject].colour, marker="o", markersize=3, label=name)
+            axis.fill_between(sizes, low, high, color=SUBJECTS[subject].colour, alpha=0.15, linewidth=0)
     axis.set_xscale("log", base=2)
     sizes = sorted({int(row[suite]) for row in rows})
     axis.set_xticks(sizes, [str(size) for size in sizes])
@@ -87,7 +82,7 @@ def plot(results: Results) -> None:
         return f"{threads}, huge pages" if row["huge_pages"] == "1" else threads
 
     def versus(row: Row) -> str:
-        return f"{NAMES[row['subject']]} / {row['peer']}"
+        return f"{SUBJECTS[row['subject']].label} / {row['peer']}"
 
     panels = {
         "BN-LSTM / nn.LSTM, training step": (tasks, "train", True),

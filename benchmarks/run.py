@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -16,16 +17,23 @@ from benchmarks.plan import Measurement
 from benchmarks.store import ROOT, Results, key
 
 
-def child(measurement: Measurement, **what: Any) -> dict[str, float]:
-    """What a fresh process finds with the measurement's threads and allocator."""
+def process(measurement: Measurement, what: dict[str, Any], package: Path | None = None) -> dict[str, Any]:
+    """Arguments of a fresh process with the measurement's threads and allocator, and with another package if given."""
     threads, shape = str(measurement.threads), measurement.shape
     env = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     env.pop("THP_MEM_ALLOC_ENABLE", None)
     if measurement.huge_pages:
         env["THP_MEM_ALLOC_ENABLE"] = "1"
+    if package is not None:
+        env["PYTHONPATH"] = str(package)
     sizes = [shape.steps, shape.batch, shape.inputs, shape.units]
     command = [sys.executable, "-m", "benchmarks", "measure", json.dumps({**what, "shape": sizes})]
-    output = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return {"args": command, "cwd": ROOT, "env": env, "stdout": subprocess.PIPE, "text": True}
+
+
+def child(measurement: Measurement, **what: Any) -> dict[str, float]:
+    """What a fresh process finds."""
+    output = subprocess.run(**process(measurement, what), check=True).stdout
     return json.loads(output.splitlines()[-1])
 
 
@@ -42,7 +50,8 @@ def take(measurement: Measurement, budget: float) -> dict[str, Any]:
         ratio = ours["megabytes"] / peers["megabytes"]
         both = {**ours, **{f"peer_{column}": value for column, value in peers.items()}}
         return {**row, "rounds": 1, **both, "ratio": ratio, "ratio_25": ratio, "ratio_75": ratio}
-    return {**row, **child(m, name=m.subject, peer=m.peer, mode=m.mode, budget=budget * m.share, least=m.rounds)}
+    timing = {"suite": m.suite, "mode": m.mode, "budget": budget * m.share, "least": m.rounds}
+    return {**row, **child(m, name=m.subject, peer=m.peer, **timing)}
 
 
 def describe(row: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What is timed: each subject is a layer with the same call, made for one shape."""
+"""What is timed: each subject is a layer beside its peer, made for one shape."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
 import bnrnn
 
@@ -39,7 +40,8 @@ STEPS = [Shape(steps, 16, 64, 128) for steps in (50, 200, 800, 2000, 8000)]
 UNITS = [Shape(50, 32, 64, units) for units in (64, 128, 256, 512, 1024, 2048)]
 STREAMS = [Shape(1, 1, 50, units) for units in (64, 128, 256, 512, 1024, 2048)]
 SWEEPS = {"batch": BATCHES, "steps": STEPS, "units": UNITS}
-SUITES = {"tasks": TASKS, "memory": TASKS, **SWEEPS, "stream": STREAMS}
+FORMS = {"plain": TASKS, "packed": TASKS, "projected": TASKS}  # what plain layers are given
+SUITES = {"tasks": TASKS, "memory": TASKS, **SWEEPS, "stream": STREAMS, **FORMS}
 
 
 class CompiledCell(nn.Module):
@@ -76,50 +78,101 @@ class CompiledCell(nn.Module):
         return torch.stack(outputs), (h, c)
 
 
-SUBJECTS: dict[str, Callable[[int, int], nn.Module]] = {
-    "nn.LSTM": nn.LSTM,
-    "LSTM cpu": lambda i, h: bnrnn.LSTM(i, h, norm="recurrent", backend="cpu"),
-    "LSTM reference": lambda i, h: bnrnn.LSTM(i, h, norm="recurrent", backend="reference"),
-    "LSTM compiled cell": CompiledCell,
-    "nn.GRU": nn.GRU,
-    "GRU cpu": lambda i, h: bnrnn.GRU(i, h, norm="recurrent", backend="cpu"),
-    "nn.RNN": nn.RNN,
-    "RNN cpu": lambda i, h: bnrnn.RNN(i, h, norm="recurrent", backend="cpu"),
-}
-PEERS = {
-    "LSTM cpu": "nn.LSTM",
-    "GRU cpu": "nn.GRU",
-    "RNN cpu": "nn.RNN",
-    "LSTM reference": "nn.LSTM",
-    "LSTM compiled cell": "nn.LSTM",
-    "LSTM stream": "nn.LSTMCell",
-}
+Layer = Callable[..., nn.Module]
+PEERS: dict[str, Layer] = {"nn.LSTM": nn.LSTM, "nn.GRU": nn.GRU, "nn.RNN": nn.RNN}
 
 
+@dataclass(frozen=True)
 class Subject:
+    """A layer that is timed, and all that the benchmarks say of it.
+
+    Attributes:
+        name: in the results.
+        peer: the layer beside it.
+        layer: makes it of input size, hidden size and keywords; None for a stream.
+        title: of its columns in the tables.
+        label: of its curves and bars.
+        colour: of its curves.
+        gates: pre-activations of a unit, for a guess of the time it takes.
+        eager: so slow that a few rounds must do.
+        compilation: seconds before its first call.
+    """
+
+    name: str
+    peer: str
+    layer: Layer | None
+    title: str
+    label: str = ""
+    colour: str = ""
+    gates: int = 4
+    eager: bool = False
+    compilation: float = 0.0
+
+
+def normalized(cell: Layer, backend: str = "cpu") -> Layer:
+    return lambda inputs, units: cell(inputs, units, norm="recurrent", backend=backend)
+
+
+SUBJECTS = {
+    subject.name: subject
+    for subject in (
+        Subject("LSTM cpu", "nn.LSTM", normalized(bnrnn.LSTM), "LSTM to `nn.LSTM`", "BN-LSTM", "tab:blue"),
+        Subject("GRU cpu", "nn.GRU", normalized(bnrnn.GRU), "GRU to `nn.GRU`", "BN-GRU", "tab:orange", gates=3),
+        Subject("RNN cpu", "nn.RNN", normalized(bnrnn.RNN), "RNN to `nn.RNN`", "BN-RNN", "tab:green", gates=1),
+        Subject("LSTM reference", "nn.LSTM", normalized(bnrnn.LSTM, "reference"), "eager BN-LSTM to `nn.LSTM`",
+                "BN-LSTM, eager", eager=True),
+        Subject("LSTM compiled cell", "nn.LSTM", CompiledCell, "compiled cell to `nn.LSTM`",
+                "BN-LSTM, compiled cell", eager=True, compilation=25.0),
+        Subject("LSTM stream", "nn.LSTMCell", None, "a streamed step to `nn.LSTMCell`"),
+        Subject("LSTM plain", "nn.LSTM", bnrnn.LSTM, "LSTM to `nn.LSTM`"),
+        Subject("GRU plain", "nn.GRU", bnrnn.GRU, "GRU to `nn.GRU`", gates=3),
+        Subject("RNN plain", "nn.RNN", bnrnn.RNN, "RNN to `nn.RNN`", gates=1),
+    )
+}  # fmt: skip
+
+
+def layer_of(name: str) -> Layer:
+    """Of a subject or a peer."""
+    if name in PEERS:
+        return PEERS[name]
+    layer = SUBJECTS[name].layer
+    assert layer is not None
+    return layer
+
+
+class Call:
     """A layer with data of one shape: a training step, or an evaluation with population statistics."""
 
     calls = 1
 
-    def __init__(self, name: str, shape: Shape, mode: str) -> None:
+    def __init__(self, name: str, shape: Shape, mode: str, suite: str = "tasks") -> None:
         torch.manual_seed(0)
-        self.layer = SUBJECTS[name](shape.inputs, shape.units)
+        size = {"proj_size": shape.units // 2} if suite == "projected" else {}
+        self.layer = layer_of(name)(shape.inputs, shape.units, **size)
         self.mode = mode
-        self.x = torch.randn(shape.steps, shape.batch, shape.inputs)
-        self.cotangent = torch.randn(shape.steps, shape.batch, shape.units)
+        self.x: Any = torch.randn(shape.steps, shape.batch, shape.inputs)
+        if suite == "packed":
+            least = max(1, shape.steps // 4)
+            lengths = torch.randint(least, shape.steps + 1, (shape.batch,)).sort(descending=True).values
+            self.x = pack_padded_sequence(self.x, lengths)
         if mode == "eval":
             with torch.no_grad():
                 # statistics to evaluate with, which one row alone does not have
                 self.layer(self.x if shape.batch > 1 else torch.randn(shape.steps, 2, shape.inputs))
             self.layer.eval()
+        with torch.no_grad():
+            self.cotangent = torch.randn_like(self.output()) if mode == "train" else None
+
+    def output(self) -> Tensor:
+        output, _ = self.layer(self.x)
+        return output if isinstance(output, Tensor) else output.data
 
     def __call__(self) -> None:
         if self.mode == "eval":
             with torch.inference_mode():
                 self.layer(self.x)
             return
-        output, _ = self.layer(self.x)
-        torch.autograd.backward(output, self.cotangent)
+        torch.autograd.backward(self.output(), self.cotangent)
         self.layer.zero_grad()
 
 
@@ -148,5 +201,5 @@ class Streamed:
                     self.state = self.cell(self.x, self.state)
 
 
-def make(name: str, shape: Shape, mode: str) -> Subject | Streamed:
-    return Streamed(name, shape) if mode == "stream" else Subject(name, shape, mode)
+def make(name: str, shape: Shape, mode: str, suite: str = "tasks") -> Call | Streamed:
+    return Streamed(name, shape) if mode == "stream" else Call(name, shape, mode, suite)

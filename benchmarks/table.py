@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.store import Results
+from benchmarks.subjects import SUBJECTS
 
 README = Path(__file__).parent / "README.md"
 BEGIN = "<!-- written by python -m benchmarks table --write; do not edit -->"
 END = "<!-- end -->"
 SWEEPS = {"batch": "rows", "steps": "time steps", "units": "units"}
-OTHERS = {
-    "GRU cpu": "GRU to `nn.GRU`",
-    "RNN cpu": "RNN to `nn.RNN`",
-    "LSTM reference": "eager BN-LSTM to `nn.LSTM`",
-    "LSTM compiled cell": "compiled cell to `nn.LSTM`",
+FORMS = {
+    "plain": "with a plain tensor",
+    "packed": "with packed sequences of a quarter to all of the steps",
+    "projected": "with `proj_size` of half the units",
 }
 
 Row = Mapping[str, str]
@@ -98,13 +98,14 @@ def facts(about: Mapping[str, Any]) -> str:
 
 def tables(results: Results) -> str:
     """All that was measured, but for sweeps of GRU and RNN and their tasks with huge pages, which times.csv has."""
-    rows = list(results.rows())
+    rows = list(results.rows()) if results.table.exists() else []
     settings = sorted({(row["threads"], row["huge_pages"]) for row in rows}, key=lambda s: (-int(s[0]), s[1]))
     if not rows:
         return "Nothing was measured yet.\n"
     default, *_ = settings
     plain = [setting for setting in settings if setting[1] == "0"]
     parts = [facts(results.facts())]
+    others = [subject for subject in SUBJECTS.values() if subject.name != "LSTM cpu"]
 
     def add(title: str, suite: str, label: str, first: Callable[[Row], str], columns: Sequence[Column]) -> None:
         chosen = [row for row in rows if row["suite"] == suite and any(which(row) for _, which, _ in columns)]
@@ -116,15 +117,15 @@ def tables(results: Results) -> str:
         ms = (f"ms, {where(default)}", has("LSTM cpu", mode, default), pair("milliseconds"))
         add(f"{title} of the BN-LSTM, ratio to `nn.LSTM`:", "tasks", "task", shape, [lstm[0], ms, *lstm[1:]])
     for mode, title in (("train", "Training step"), ("eval", "Evaluation")):
-        columns = [(f"{text}, {where(s)}", has(subject, mode, s), spread)
-                   for subject, text in OTHERS.items() for s in plain]  # fmt: skip
+        columns = [(f"{subject.title}, {where(s)}", has(subject.name, mode, s), spread)
+                   for subject in others for s in plain]  # fmt: skip
         add(f"{title} of the others, ratios:", "tasks", "task", shape, columns)
     memory: list[Column] = []
-    for subject, text in {"LSTM cpu": "LSTM to `nn.LSTM`", **OTHERS}.items():
+    for subject in SUBJECTS.values():
         for setting in settings:
-            chosen = has(subject, "train", setting)
-            memory.append((f"{text}, {where(setting)}", chosen, ratio))
-            if subject == "LSTM cpu" and setting == default:
+            chosen = has(subject.name, "train", setting)
+            memory.append((f"{subject.title}, {where(setting)}", chosen, ratio))
+            if subject.name == "LSTM cpu" and setting == default:
                 memory.append(("MB", chosen, pair("megabytes")))
                 memory.append(("MB kept between steps", lambda row, chosen=chosen: chosen(row)
                                and bool(row["kept_megabytes"]), pair("kept_megabytes")))  # fmt: skip
@@ -144,7 +145,17 @@ def tables(results: Results) -> str:
         stream.append((where(setting), has(setting=setting), spread))
         stream.append(("us a step", has(setting=setting), pair("milliseconds", 1e3)))
     add("A streamed step of the BN-LSTM, ratio to `nn.LSTMCell`:", "stream", "units", lambda row: row["units"], stream)
+    for suite, text in FORMS.items():
+        columns = [(f"{subject.title}, {how}, {where(s)}", has(subject.name, mode, s), spread) for subject in others
+                   for mode, how in (("train", "training"), ("eval", "evaluation")) for s in plain]  # fmt: skip
+        add(f"Layers without a norm {text}, ratios:", suite, "task", shape, columns)
     return "\n".join(parts)
+
+
+def of_folders(folder: Path) -> str:
+    """The tables of a folder's results and of those in its own folders."""
+    found = [Results(path.parent) for path in sorted(folder.glob("**/times.csv"), key=lambda path: len(path.parts))]
+    return "\n".join(map(tables, found or [Results(folder)]))
 
 
 def between(page: str) -> tuple[str, str, str]:

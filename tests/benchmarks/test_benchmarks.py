@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,12 @@ import torch
 from benchmarks.__main__ import RESULTS
 from benchmarks.plan import Measurement, plan
 from benchmarks.plot import plot
-from benchmarks.store import COLUMNS, KEY, Results, key, machine
-from benchmarks.subjects import PEERS, SUITES, TASKS, CompiledCell, Shape, make
-from benchmarks.table import README, between, tables
+from benchmarks.store import COLUMNS, KEY, ROOT, Results, key, machine
+from benchmarks.subjects import SUBJECTS, SUITES, TASKS, Call, CompiledCell, Shape, make
+from benchmarks.table import README, between, of_folders, tables
 
 import bnrnn
-from benchmarks import measure, run
+from benchmarks import compare, measure, run
 
 SMALL = Shape(3, 4, 2, 5, "small")
 FACTS = {
@@ -49,14 +51,14 @@ def results(tmp_path: Path) -> Results:
 
 def test_the_readmes_tables_are_those_of_the_results() -> None:
     _, inside, _ = between(README.read_text())
-    assert inside.strip() == tables(Results(RESULTS)).strip()
+    assert inside.strip() == of_folders(RESULTS).strip()
 
 
 def test_the_committed_rows_are_of_known_measurements_and_none_is_double() -> None:
     rows = Results(RESULTS).rows()
     assert len({key(r) for r in rows}) == len(rows) > 0
     assert list(rows[0]) == COLUMNS
-    assert all(PEERS[r["subject"]] == r["peer"] and r["suite"] in SUITES for r in rows)
+    assert all(SUBJECTS[r["subject"]].peer == r["peer"] and r["suite"] in SUITES for r in rows)
 
 
 def test_the_plan_has_every_measurement_once_and_the_important_ones_first() -> None:
@@ -64,7 +66,7 @@ def test_the_plan_has_every_measurement_once_and_the_important_ones_first() -> N
     keys = [m.key for m in measurements]
     assert len(set(keys)) == len(keys)
     assert {m.suite for m in measurements} == set(SUITES)
-    assert {m.subject for m in measurements} == set(PEERS)
+    assert {m.subject for m in measurements} == set(SUBJECTS)
     assert all(m.shape.batch > 1 for m in measurements if m.mode == "train")
     tasks = len(TASKS)
     first = [(m.suite, m.subject, m.mode, m.threads, m.huge_pages) for m in measurements[: 6 * tasks : tasks]]
@@ -73,7 +75,7 @@ def test_the_plan_has_every_measurement_once_and_the_important_ones_first() -> N
         for huge in (False, True)
         for suite, mode in (("tasks", "train"), ("tasks", "eval"), ("memory", "train"))
     ]
-    assert sum(m.expected(5.0) for m in measurements) < 40 * 60
+    assert sum(m.expected(5.0) for m in measurements) < 50 * 60
 
 
 def test_subjects_take_turns_and_each_is_first_in_every_other_round() -> None:
@@ -98,6 +100,61 @@ def test_a_measurement_is_a_row(huge_pages: bool) -> None:
     assert set(found) <= set(COLUMNS)
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+@pytest.mark.parametrize("suite", ["plain", "packed", "projected"])
+def test_plain_layers_are_timed_with_what_they_are_given(suite: str) -> None:
+    call = make("LSTM plain", SMALL, "train", suite)
+    assert isinstance(call, Call)
+    output = call.output()
+    rows = call.x.data.shape[0] if suite == "packed" else SMALL.steps
+    assert output.shape[0] == rows <= SMALL.steps * SMALL.batch
+    assert output.shape[-1] == (SMALL.units // 2 if suite == "projected" else SMALL.units)
+    assert call.cotangent is not None
+    assert call.cotangent.shape == output.shape
+    found = run.take(measurement(suite=suite, subject="LSTM plain"), 0.01)
+    assert found["rounds"] >= 6
+    assert found["peer"] == "nn.LSTM"
+
+
+def test_revisions_are_compared_in_turn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """With itself as the other revision."""
+
+    @contextmanager
+    def revision(name: str) -> Iterator[Path]:
+        yield ROOT / "src"
+
+    monkeypatch.setattr(compare, "revision", revision)
+    table = compare.compare([measurement(), measurement(suite="packed", subject="GRU plain")], "HEAD", 0.01)
+    head, _, *rows = table.splitlines()
+    assert "ms at HEAD" in head
+    assert [row.split(" | ")[:5] for row in rows] == [
+        ["| LSTM cpu", "3x4x2x5", "train", "1", "6"],
+        ["| GRU plain, packed", "3x4x2x5", "train", "1", "6"],
+    ]
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_each_revision_has_its_own_package() -> None:
+    other = run.process(measurement(), {}, Path("/elsewhere"))
+    assert other["env"]["PYTHONPATH"] == "/elsewhere"
+    assert other["cwd"] == ROOT
+
+
+def test_a_process_that_ends_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "bnrnn").mkdir()
+    (tmp_path / "bnrnn" / "__init__.py").write_text("raise SystemExit(3)")
+    with pytest.raises(subprocess.CalledProcessError):
+        compare.paired(measurement(), (tmp_path, tmp_path), 0.01)
+
+
+def test_an_unknown_revision_is_refused() -> None:
+    with (
+        pytest.raises(ValueError, match="'none' cannot be checked out"),
+        compare.revision("none"),
+    ):
+        pass
+
+
 def test_memory_is_measured_in_processes_of_their_own() -> None:
     shape = Shape(64, 64, 64, 64)
     found = run.take(measurement(suite="memory", shape=shape), 0.01)
@@ -118,7 +175,7 @@ def test_memory_kept_from_step_to_step_counts(monkeypatch: pytest.MonkeyPatch) -
         def __call__(self) -> None:
             kept.append(torch.ones(2**21))
 
-    monkeypatch.setattr(measure, "Subject", Keeping)
+    monkeypatch.setattr(measure, "Call", Keeping)
     found = measure.measure_memory("any", SMALL)
     assert found["megabytes"] == pytest.approx(8 * measure.MEMORY_STEPS, abs=2)
     assert found["kept_megabytes"] == pytest.approx(8 * measure.MEMORY_STEPS, abs=2)

@@ -1,4 +1,5 @@
-// The team and the pool by themselves, beside a parallel_for that hands out its work as OpenMP may: see test_cpu_parts.py.
+// The team and the pool by themselves, beside a parallel_for that hands out its work as OpenMP may: see
+// test_cpu_parts.py.
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -13,8 +14,8 @@ namespace {
 
 constexpr std::int64_t MiB = 1 << 20, GiB = 1 << 30;
 
-// Three shares for two threads, the smaller one first. On a busy machine a thread may come late, so one good time of many
-// will do: a team that waits for a third thread has none below its patience, 20 ms.
+// Three shares for two threads, the smaller one first. On a busy machine a thread may come late, so one good time of
+// many will do: a team that waits for a third thread has none below its patience, 20 ms.
 bool a_team_is_complete_when_its_whole_range_is() {
     for (int i = 0; i < 200; ++i) {
         std::atomic<int> workers{0};
