@@ -132,6 +132,9 @@ def test_a_command_is_told_from_a_file_and_its_failure_is_named() -> None:
     with pytest.raises(DataError, match="code 3"):
         read(address)
     np.testing.assert_array_equal(read(parse_address("echo ' [ 1 2 ]' |")), [1, 2])
+    ranged = parse_address("echo ' [ 1 2 3 ]' |[1:2]")
+    assert ranged.command
+    np.testing.assert_array_equal(read(ranged), [2, 3])
 
 
 @pytest.mark.parametrize("content", [b"PKL" + pickle.dumps({}), b"NPY", b"RIFF", b"\0BXX "])

@@ -61,10 +61,6 @@ def parse_address(text: str) -> Address:
         DataError: a range that is none, or a pipe that would write.
     """
     text = text.strip()
-    if text.endswith("|"):
-        return Address(text[:-1].strip(), command=True)
-    if text.startswith("|"):
-        raise DataError(f"{text!r} writes into a command; to read from one put the | at its end")
     rows = columns = None
     if text.endswith("]"):
         text, _, inner = text[:-1].rpartition("[")
@@ -72,6 +68,11 @@ def parse_address(text: str) -> Address:
         if not text or len(parts) > 2:
             raise DataError(f"[{inner}] is not a range such as [0:99] or [0:99,0:12]")
         rows, columns = (_range(part) for part in [*parts, ""][:2])
+        text = text.rstrip()
+    if text.endswith("|"):
+        return Address(text[:-1].strip(), 0, rows, columns, command=True)
+    if text.startswith("|"):
+        raise DataError(f"{text!r} writes into a command; to read from one put the | at its end")
     path, colon, offset = text.rpartition(":")
     if colon and offset.isdigit():
         return Address(path, int(offset), rows, columns)
