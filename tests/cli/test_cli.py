@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import fcntl
 import json
 import os
 import re
@@ -9,12 +11,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bnrnn.cli import main
+from bnrnn.cli import listing, main
 
 SMALL = ["--units", "6", "--max-updates", "30", "--quiet"]
 Answer = tuple[int, str, str]
@@ -149,6 +153,11 @@ def test_data(bnrnn: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, tmp
     assert error.count("\n") == 1
     assert "damaged: mnist/train-images-idx3-ubyte.gz" in error
     assert "missing   mnist/train-labels-idx1-ubyte.gz" in text
+    assert_refused(bnrnn("data", "verify", "mnist"), "damaged: mnist/train-im", "missing: mnist/train-labels")
+    (tmp_path / "data" / "mnist" / "train-images-idx3-ubyte.gz").unlink()
+    assert bnrnn("data", "list", "mnist")[0] == 0
+    assert_refused(bnrnn("data", "verify", "mnist"), "missing: mnist/train-images-idx3-ubyte.gz, mnist/train-labels")
+    (tmp_path / "data" / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"short")
     assert_refused(bnrnn("data", "verify", "nowhere"), "no data set is called 'nowhere'", "mnist")
     assert_refused(bnrnn("data", "fetch"), "'list', 'get', 'verify'")
     assert_refused(bnrnn("run", "pmnist"), "truncated", "bnrnn data get mnist")
@@ -166,6 +175,16 @@ def test_data(bnrnn: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, tmp
         (["run", "digits", "--units", "0"], ["units must be at least 1, got 0"]),
         (["run", "digits", "--max-updates", "0"], ["max_updates must be at least 1, got 0"]),
         (["run", "digits", "--threads", "0"], ["threads must be at least 1, got 0"]),
+        (["run", "digits", "--threads", "100000"], ["threads must be at most", "got 100,000"]),
+        (["run", "digits", "--device", "cuda"], ["device cuda is not at hand here; there is cpu"]),
+        (["run", "digits", "--device", "mps"], ["device mps is not at hand here; there is cpu"]),
+        (["run", "digits", "--units", "100000000"], ["not enough memory", "bytes"]),
+        (["run", "digits", "--population-batch-size", "1"], ["population_batch_size must be at least 2"]),
+        (["run", "digits", "--norm", "none", "--gamma", "1"], ["gamma", "'none'"]),
+        (["run", "digits", "--config", "absent.toml"], ["cannot read absent.toml (No such file or directory)"]),
+        (["run", "digits", "--config"], ["--config needs a value"]),
+        (["run", "digits", "--init-from", "nowhere"], ["nowhere is not a run folder"]),
+        (["run", "digits", "--patience", "-1"], ["patience"]),
         (["run", "digits", "--batch-size", "5000"], ["batch_size must be at most 1,204", "5,000"]),
         (["evaluate", "nowhere"], ["nowhere is not a run folder"]),
         (["evaluate"], ["bnrnn evaluate --help"]),
@@ -210,7 +229,8 @@ def test_damaged_run_files_are_refused(bnrnn: Callable[..., Answer], trained: Pa
         shutil.rmtree("b", ignore_errors=True)
         shutil.copytree(trained, "b")
         content = (Path("b") / name).read_bytes()
-        (Path("b") / name).write_bytes(b"}" + content[: len(content) // 2] + b"\n")
+        for damaged in {name, name.replace("checkpoint", "previous")}:
+            (Path("b") / damaged).write_bytes(b"}" + content[: len(content) // 2] + b"\n")
         assert_refused(bnrnn(*command), name)
 
 
@@ -234,9 +254,151 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "checkpoint.safetensors").exists()
 
 
+@pytest.mark.parametrize("command", ["evaluate", "sample", "figure lengths"])
+def test_a_device_that_is_not_there_is_refused(bnrnn: Callable[..., Answer], trained: Path, command: str) -> None:
+    assert_refused(bnrnn(*command.split(), "a", "--device", "cuda"), "cuda")
+
+
+def test_a_hangup_saves(tmp_path: Path) -> None:
+    """The terminal is closed: what the process writes goes nowhere, and it saves all the same."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "bnrnn", "run", "digits", "--units", "6", "--run-dir", "a"]
+    process = subprocess.Popen(
+        [*command, "--checkpoint-seconds", "3600"],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "80"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    seen = b""
+    while b"update 24 " not in seen:
+        seen += os.read(ours, 1000)
+    os.close(ours)
+    process.wait(60)
+    content = (tmp_path / "a" / "checkpoint.safetensors").read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    update = json.loads(header["__metadata__"]["facts"])["update"]
+    assert update >= 24
+    lines = (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()
+    assert update >= max(json.loads(line)["update"] for line in lines)
+    for line in re.split(rb"[\r\n]+", re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", seen)):
+        assert len(line.decode(errors="replace")) <= 80, line
+
+
+def test_ctrl_c_while_the_package_is_imported(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'bnrnn.nn': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "import bnrnn_command\n"
+        "bnrnn_command.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, "--version"], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    script = "import sys, bnrnn_command; sys.argv = ['bnrnn', '--version']; bnrnn_command.main()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    assert done.stdout.startswith("bnrnn ")
+
+
+def test_an_error_of_the_program_leaves_its_traceback(
+    bnrnn: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(arguments: list[str]) -> int:
+        raise ZeroDivisionError("of a kind\nthat nobody thought of")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(listing, "run", broken)
+    code, text, error = bnrnn("list")
+    assert (code, text, error.count("\n")) == (70, "", 1)
+    assert "ZeroDivisionError: of a kind that nobody thought of; its traceback is in" in error
+    trace = Path(error.split(" is in ")[1].strip()).read_text()
+    assert "Traceback" in trace
+    assert "in broken" in trace
+
+
+def test_options_go_to_a_file_and_come_from_one(bnrnn: Callable[..., Answer]) -> None:
+    run = ["run", "digits", *SMALL, "--max-updates", "2"]
+    bnrnn(*run, "--norm", "none", "--no-cell-shift", "--learning-rate", "1e-5", "--run-dir", "a")
+    bnrnn("run", "digits", "--config", "a/config.toml", "--max-updates", "2", "--quiet", "--run-dir", "b")
+    first, second = (json.loads((Path(name) / "config.json").read_text()) for name in ("a", "b"))
+    assert first == second
+    bnrnn("run", "digits", "--config=a/config.toml", "--units", "5", *SMALL[2:], "--run-dir", "c")
+    third = json.loads((Path("c") / "config.json").read_text())["config"]
+    assert third == {**first["config"], "units": 5}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("units = 'six'", ["mine.toml: --units: invalid literal", "'six'"]),
+        ("unit = 6", ["mine.toml: unrecognized options: --unit=6; perhaps you meant --units"]),
+        ("units = ", ["mine.toml is no TOML file"]),
+        ("[model]\nunits = 6", ["holds a table, model"]),
+        ("experiment = 'smnist'", ["options of experiment smnist, not digits"]),
+        ("units = 0", ["mine.toml", "units must be at least 1, got 0"]),
+    ],
+)
+def test_a_bad_file_of_options_is_refused(bnrnn: Callable[..., Answer], content: str, words: list[str]) -> None:
+    Path("mine.toml").write_text(content)
+    assert_refused(bnrnn("run", "digits", "--config", "mine.toml"), *words)
+
+
+def test_a_dry_run_says_what_would_be_done_and_leaves_nothing(bnrnn: Callable[..., Answer]) -> None:
+    code, text, _ = bnrnn("run", "digits", "--units", "6", "--max-updates", "30", "--dry-run")
+    assert code == 0
+    facts = dict(re.split(r": +", line, maxsplit=1) for line in text.splitlines())
+    assert facts["run folder"] == "runs/digits-lstm-recurrent-seed1"
+    assert facts["updates"] == "0 to 30 of 1,200"
+    # 4 gates of 6 units from 1 pixel and 6 units with one bias, gains of 24, 24 and 6, the cell's 6 shifts,
+    # two initial states of 6, and 10 classes
+    assert facts["parameters"] == f"{24 * (1 + 6 + 1) + 24 + 24 + 6 + 6 + 6 + 6 + 10 * 7:,}"
+    assert not any(Path().iterdir())
+    bnrnn("run", "digits", *SMALL, "--run-dir", "a")
+    before = sorted(Path("a").iterdir())
+    text = bnrnn("run", "digits", *SMALL, "--run-dir", "a", "--resume", "--dry-run", "--max-updates", "50")[1]
+    assert "30 to 50 of 1,200" in text
+    assert sorted(Path("a").iterdir()) == before
+    assert_refused(bnrnn("run", "digits", *SMALL, "--run-dir", "a", "--dry-run"), "holds a run already")
+    assert_refused(bnrnn("run", "digits", "--batch-size", "5000", "--dry-run"), "batch_size must be at most 1,204")
+
+
+def test_a_run_goes_on_with_other_evaluation_options(bnrnn: Callable[..., Answer]) -> None:
+    bnrnn("run", "digits", *SMALL, "--run-dir", "a")
+    more = ["run", "digits", *SMALL, "--max-updates", "40", "--resume", "--run-dir", "a"]
+    assert bnrnn(*more, "--evaluation-batch-size", "99", "--evaluate-every", "10")[0] == 0
+    rows = [json.loads(line) for line in (Path("a") / "metrics.jsonl").read_text().splitlines()]
+    assert [row["update"] for row in rows if row["kind"] == "evaluation"] == [0, 24, 40]
+    assert rows[-1]["rows"] == 99
+    entry = json.loads((Path("a") / "environment.json").read_text())[-1]
+    assert entry["changed"]["evaluate_every"] == [0, 10]
+    assert entry["changed"]["evaluation_batch_size"] == [50, 99]
+
+
+def test_csv_has_the_metrics(bnrnn: Callable[..., Answer]) -> None:
+    bnrnn("run", "digits", *SMALL, "--csv", "--run-dir", "a")
+    bnrnn("run", "digits", *SMALL[:2], "--max-updates", "60", "--quiet", "--csv", "--resume", "--run-dir", "a")
+    rows = [json.loads(line) for line in (Path("a") / "metrics.jsonl").read_text().splitlines()]
+    wanted = [(row["update"], row["accuracy"]) for row in rows if row.get("statistics") == "batch"]
+    found = []
+    for version in (0, 1):
+        with (Path("a") / f"csv/version_{version}/metrics.csv").open() as file:
+            table = list(csv.DictReader(file))
+        name = "evaluation/valid/batch/accuracy"
+        found += [(int(row["step"]), float(row[name])) for row in table if row[name]]
+    assert found == wanted
+
+
 def test_off_a_terminal_the_output_is_plain_lines(bnrnn: Callable[..., Answer]) -> None:
     code, text, _ = bnrnn("run", "digits", "--units", "6", "--max-updates", "30")
     assert code == 0
     assert "\x1b" not in text
     assert "\r" not in text
-    assert "update 24  epoch 1  validation accuracy" in text
+    assert "digits lstm-recurrent-seed1: updates 0 to 30, validation accuracy\n" in text
+    assert re.search(r"^update 24  epoch 1 +accuracy 0\.\d{4}  batch, [\d,]+ rows  \d+\.\d/s$", text, re.MULTILINE)

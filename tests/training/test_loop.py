@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import random
@@ -15,44 +14,11 @@ from typing import Any
 
 import pytest
 import torch
-from lightning_fabric import Fabric
-from rich.console import Console
+from runs import PLAN, assert_same_run, rows, run
 from toy import ToyTask
 
-from bnrnn.training import DivergenceError, InterruptionError, Options, Plan, RunError, RunFolder, train
+from bnrnn.training import DivergenceError, InterruptionError, Options, Plan
 from bnrnn.training.checkpoint import load, model_of
-from bnrnn.training.display import Display
-
-CONFIG = {"experiment": "toy", "label": "toy", "config": {"seed": 1}, "precision": "32-true"}
-PLAN = Plan(updates=40, log_every=3, population_every=20, clip=1.0)
-
-
-def run(path: Path, task: ToyTask, max_updates: int | None = None, resume: bool = False) -> dict[str, Any]:
-    folder = RunFolder(path)
-    folder.open(CONFIG, resume)
-    folder.begin(CONFIG)
-    try:
-        fabric = Fabric(accelerator="cpu", devices=1)
-        display = Display(Console(file=io.StringIO()), "toy", quiet=True)
-        return train(fabric, task, folder, Options(max_updates), display)
-    finally:
-        folder.close()
-
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    """The metrics without what a clock decides."""
-    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
-
-
-def assert_same_run(a: Path, b: Path) -> None:
-    first, second = (load(path / "checkpoint.safetensors") for path in (a, b))
-    assert first[0].keys() == second[0].keys()
-    for name, tensor in first[0].items():
-        assert torch.equal(tensor, second[0][name]), name
-    places = [{k: v for k, v in facts.items() if k not in ("seconds", "metrics_bytes")} for _, facts in (first, second)]
-    assert places[0] == places[1]
-    assert rows(a) == rows(b)
 
 
 def test_rows_evaluations_and_result(tmp_path: Path) -> None:
@@ -61,12 +27,17 @@ def test_rows_evaluations_and_result(tmp_path: Path) -> None:
     assert [row["update"] for row in found if row["kind"] == "train"] == list(range(3, 40, 3))
     batch = [row for row in found if row["kind"] == "evaluation" and row["statistics"] == "batch"]
     assert [row["update"] for row in batch] == [0, 7, 14, 21, 28, 35]
+    assert {row["rows"] for row in batch} == {8}
+    assert {row["rows"] for row in found if row.get("statistics") == "population"} == {24}
+    assert "rows" not in found[1]  # of training
     assert result["status"] == "complete"
     assert result["updates"] == 40
     best = min(batch, key=lambda row: row["error"])  # the first of equals
     assert result["selected"] == {"update": best["update"], "by": "error", "value": best["error"]}
     assert result["evaluation"]["valid"]["batch"]["error"] == best["error"]
     assert result["evaluation"]["valid"]["population"]["loss"] != result["evaluation"]["valid"]["batch"]["loss"]
+    assert [result["evaluation"]["test"][kind]["rows"] for kind in ("batch", "population")] == [8, 24]
+    assert result["stopped_early"] is False
 
 
 def test_a_run_stopped_before_its_first_evaluation_is_judged_as_it_is(tmp_path: Path) -> None:
@@ -111,6 +82,44 @@ def test_population_evaluations_leave_the_training_as_it_is(tmp_path: Path) -> N
 def test_a_model_without_batch_normalization_has_one_set_of_numbers(tmp_path: Path) -> None:
     result = run(tmp_path / "a", ToyTask(PLAN, norm=None))
     assert result["evaluation"]["test"]["batch"] == result["evaluation"]["test"]["population"]
+    assert "rows" not in result["evaluation"]["test"]["batch"]
+    assert {row["rows"] for row in rows(tmp_path / "a") if row["kind"] == "evaluation"} == {None}
+
+
+def test_population_evaluations_come_at_the_first_evaluation_from_each_multiple_on(tmp_path: Path) -> None:
+    run(tmp_path / "whole", ToyTask(Plan(updates=40, population_every=10)))
+    for stop in (15, 22, 40):
+        run(tmp_path / "pieces", ToyTask(Plan(updates=40, population_every=10)), stop, resume=True)
+    for name in ("whole", "pieces"):
+        found = [row["update"] for row in rows(tmp_path / name) if row.get("statistics") == "population"]
+        assert found == [14, 21, 35]
+
+
+class BestAt21(ToyTask):
+    """The validation loss falls until update 21, then rises."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        self.model.register_buffer("updates", torch.zeros(()))
+
+    def loss(self, model: Any, *arguments: Any) -> Any:
+        model.updates += 1
+        return super().loss(model, *arguments)
+
+    def evaluate(self, model: Any, *arguments: Any) -> Any:
+        return {**super().evaluate(model, *arguments), "loss": abs(21 - model.updates.item())}
+
+
+@pytest.mark.parametrize("stops", [[], [9], [21, 30]])
+def test_a_run_out_of_patience_ends_complete(tmp_path: Path, stops: list[int]) -> None:
+    plan = Plan(updates=400, evaluate_every=7, patience=3, selection="loss")
+    for stop in stops:
+        assert run(tmp_path / "a", BestAt21(plan), max_updates=stop, resume=True)["status"] == "partial"
+    for _ in range(2):  # the second time there is nothing left to do
+        result = run(tmp_path / "a", BestAt21(plan), resume=True)
+        assert (result["status"], result["stopped_early"]) == ("complete", True)
+        assert (result["updates"], result["selected"]["update"]) == (42, 21)
+    assert run(tmp_path / "b", BestAt21(Plan(updates=49, evaluate_every=7, selection="loss")))["updates"] == 49
 
 
 def test_seeds_give_different_runs_and_the_same_seed_the_same(tmp_path: Path) -> None:
@@ -159,21 +168,36 @@ def test_killed_at_ten_moments_and_resumed_is_the_undisturbed_run(tmp_path: Path
     assert {**results[0], "seconds": 0} == {**results[1], "seconds": 0}
 
 
-def test_a_signal_saves_and_stops(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_and_stops(tmp_path: Path, number: signal.Signals) -> None:
     class Interrupted(ToyTask):
         def batch(self, epoch: int, position: int) -> Any:
             if epoch * 7 + position == 11:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), number)
             return super().batch(epoch, position)
 
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(number)
     with pytest.raises(InterruptionError, match="update 12"):
         run(tmp_path / "stopped", Interrupted(PLAN))
     assert load(tmp_path / "stopped" / "checkpoint.safetensors")[1]["update"] == 12
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
     run(tmp_path / "stopped", ToyTask(PLAN), resume=True)
     run(tmp_path / "whole", ToyTask(PLAN))
     assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_a_hangup_that_is_ignored_stays_so(tmp_path: Path) -> None:
+    class HungUp(ToyTask):
+        def batch(self, epoch: int, position: int) -> Any:
+            os.kill(os.getpid(), signal.SIGHUP)
+            return super().batch(epoch, position)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup leaves it
+    try:
+        assert run(tmp_path / "a", HungUp(PLAN))["updates"] == 40
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_loss_that_is_no_number_stops_with_a_diagnosis(tmp_path: Path) -> None:
@@ -183,50 +207,6 @@ def test_a_loss_that_is_no_number_stops_with_a_diagnosis(tmp_path: Path) -> None
     tensors, facts = load(tmp_path / "a" / "checkpoint.safetensors")
     assert facts["update"] == 14  # the last epoch's end
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values() if tensor.is_floating_point())
-
-
-def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
-    first, second = RunFolder(tmp_path / "a"), RunFolder(tmp_path / "a")
-    first.open(CONFIG, resume=False)
-    with pytest.raises(RunError, match="another process"):
-        second.open(CONFIG, resume=True)
-    first.close()
-    second.open(CONFIG, resume=True)
-    second.close()
-
-
-def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "a")
-    folder.open(CONFIG, resume=False)
-    folder.begin(CONFIG)
-    folder.close()
-    with pytest.raises(RunError, match="--resume"):
-        RunFolder(tmp_path / "a").open(CONFIG, resume=False)
-    with pytest.raises(RunError, match="seed 1, not 2"):
-        RunFolder(tmp_path / "a").open({**CONFIG, "config": {"seed": 2}}, resume=True)
-    with pytest.raises(RunError, match="precision 32-true, not 64-true"):
-        RunFolder(tmp_path / "a").open({**CONFIG, "precision": "64-true"}, resume=True)
-
-
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"cannot write the run folder.*--run-dir"):
-        RunFolder(tmp_path / "file" / "run").open(CONFIG, resume=False)
-
-
-@pytest.mark.parametrize("length", [0, 5, 100, 2000])
-def test_a_damaged_checkpoint_is_refused(tmp_path: Path, length: int) -> None:
-    run(tmp_path / "a", ToyTask(PLAN), max_updates=3)
-    path = tmp_path / "a" / "checkpoint.safetensors"
-    path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(RunError, match="not a whole checkpoint"):
-        run(tmp_path / "a", ToyTask(PLAN), resume=True)
-
-
-def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
-    run(tmp_path / "a", ToyTask(PLAN), max_updates=3)
-    with pytest.raises(RunError, match="does not fit this experiment"):
-        run(tmp_path / "a", ToyTask(PLAN, norm=None), resume=True)
 
 
 @pytest.mark.parametrize(("options", "word"), [((0,), "max_updates"), ((5, 0.0), "checkpoint_seconds")])

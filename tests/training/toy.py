@@ -35,7 +35,7 @@ class ToyTask:
     def optimizer(self) -> Adam:
         return Adam(self.model.parameters(), lr=0.01)
 
-    def learning_rate(self, epoch: int) -> float:
+    def learning_rate(self, epoch: int, position: int = 0) -> float:
         return 0.01 / (1 + epoch)
 
     def epoch_length(self, epoch: int) -> int:
@@ -62,7 +62,7 @@ class ToyTask:
         return {"loss": F.cross_entropy(logits, y).item(), "error": error, "accuracy": 1 - error}
 
     def rows(self, split: Split, statistics: Statistics) -> int | None:
-        return 8 if self.norm == "recurrent" else None
+        return None if self.norm is None else {"batch": 8, "population": 24}[statistics]
 
     def population_batches(self) -> Iterator[Tensor]:
         for position in range(3):

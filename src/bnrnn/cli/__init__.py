@@ -8,7 +8,10 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import os
+import shlex
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +36,8 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Carries out a command line. Leaves with code 2 and one line where it, or what it names, is at fault.
+    """Carries out a command line. Leaves with code 2 and one line where it, or what it names, is at fault, with code 70
+    and one line that names a file with the traceback where the program is.
 
     With ``BNRNN_TRACEBACK`` set in the environment such an error shows where it was raised.
     """
@@ -49,14 +53,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
         extra = "speech" if error.name in ("kaldiio", "kaldi_native_fbank") else "experiments"
         _fail(f"the package {error.name} is missing; the commands need pip install 'bnrnn[{extra}]'", error)
     except (ValueError, OSError) as error:
-        _fail(" ".join(str(error).split()), error)
+        _fail(str(error), error)
+    except Exception as error:
+        if _lacks_memory(error):
+            _fail(f"not enough memory: {error}", error)
+        kind = type(error).__name__
+        _fail(f"an error that should not be: {kind}: {error}; its traceback is in {_keep_traceback()}", error, 70)
 
 
-def _fail(message: str, error: Exception) -> None:
+def _fail(message: str, error: Exception, code: int = 2) -> None:
     if os.environ.get("BNRNN_TRACEBACK"):
         raise error
-    print(f"bnrnn: {message}", file=sys.stderr)
-    sys.exit(2)
+    print(f"bnrnn: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether an allocation failed; torch tells of one on the CPU by its words alone."""
+    words = ("allocate memory", "out of memory", "not enough memory", "size calculation overflowed")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+    )
+
+
+def _keep_traceback() -> str:
+    """A new file with the traceback of the error at hand."""
+    with tempfile.NamedTemporaryFile("w", prefix="bnrnn-", suffix=".txt", delete=False) as file:
+        file.write(f"bnrnn {importlib.metadata.version('bnrnn')}: {shlex.join(sys.argv)}\n\n{traceback.format_exc()}")
+    return file.name
 
 
 def _dispatch(arguments: list[str]) -> int:

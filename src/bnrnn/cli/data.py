@@ -44,7 +44,11 @@ def run(arguments: list[str]) -> int:
     for row in rows:
         print(f"{row.state:<9} {row.file.name:<36} {row.file.size:>11,} bytes  {row.file.licence}")
         print(f"{'':<10}{row.detail}")
-    damaged = [row.file.name for row in rows if row.state == "damaged"]
-    if damaged:
-        raise UsageError(f"damaged: {', '.join(damaged)}; delete each and run bnrnn data get, or put a good copy there")
+    wrong = ["damaged", "missing"] if chosen.action == "verify" else ["damaged"]
+    found = {state: [row.file.name for row in rows if row.state == state] for state in wrong}
+    faults = [f"{state}: {', '.join(names)}" for state, names in found.items() if names]
+    if faults:
+        raise UsageError(
+            f"{'; '.join(faults)}; delete what is damaged and run bnrnn data get, or put good copies there"
+        )
     return 0

@@ -20,15 +20,25 @@ except ImportError:
 T = TypeVar("T")
 
 
-def parse(kind: type[T], arguments: Sequence[str], prog: str, description: str | None = None) -> T:
+def parse(
+    kind: type[T], arguments: Sequence[str], prog: str, description: str | None = None, source: str | None = None
+) -> T:
     """An options object from a command line, by tyro; what is wrong becomes one line.
+
+    Args:
+        kind: a dataclass.
+        arguments: what was typed.
+        prog: the command.
+        description: what it does, where that is not the dataclass's docstring.
+        source: the file that the arguments come from, if they were not typed.
 
     Raises:
         UsageError: an option or value that the type does not have.
     """
 
     def refuse(event: Any) -> None:
-        raise UsageError(f"{_reason(event, _options(kind))}; all options: {prog} --help")
+        place = f"{source}: " if source else ""
+        raise UsageError(f"{place}{_reason(event, _options(kind))}; all options: {prog} --help")
 
     with on_parse_error(refuse):
         return tyro.cli(kind, args=list(arguments), prog=prog, description=description)

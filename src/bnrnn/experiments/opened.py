@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from bnrnn.experiments.experiment import Experiment
 from bnrnn.experiments.registry import find
 from bnrnn.training import RunError, RunFolder, checkpoint
-from bnrnn.training.evaluation import evaluate
+from bnrnn.training.device import fabric_on
+from bnrnn.training.evaluation import evaluate, with_rows
 
 Which = Literal["best", "last", "final"]
 
@@ -49,6 +50,7 @@ class OpenedRun:
             DataError, ValueError: the data are not there, or are other data.
         """
         task = self.experiment.build(self.config)
+        self.folder.check_sources(task.sources)
         self.load(task.model)
         self.fabric.setup_module(task.model)
         task.model.eval()
@@ -88,7 +90,7 @@ def open_run(path: Path, which: Which = "best", device: str = "auto") -> OpenedR
     held = folder.read_config()
     experiment = find(held["experiment"])
     config, described = experiment.restore(held), experiment.upgrade(held)
-    fabric = Fabric(accelerator=device, devices=1, precision=described["precision"])
+    fabric = fabric_on(device, described["precision"])
     if which == "final" and folder.model.exists():
         parameters, facts = checkpoint.load(folder.model)
         return OpenedRun(experiment, config, described, folder, fabric, parameters, facts["update"])
@@ -112,6 +114,6 @@ def evaluate_run(
     run = open_run(path, which, device)
     with run.fabric.autocast():
         found = evaluate(run.task, run.model, run.task.plan.parts, ["batch", "population"], run.fabric.device)
-    record = {"model": which, "update": run.update, "evaluation": found}
+    record = {"model": which, "update": run.update, "evaluation": with_rows(run.task, found)}
     run.folder.write_json(path / "evaluation.json", record)
     return run, record

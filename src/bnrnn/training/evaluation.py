@@ -56,6 +56,19 @@ def evaluate_models(
     return results
 
 
+def with_rows(
+    task: Task, results: Mapping[Split, Mapping[Statistics, Metrics]]
+) -> dict[Split, dict[Statistics, dict[str, float]]]:
+    """Metrics, and beside them as ``"rows"`` over how many rows the statistics were taken that they are of."""
+    return {
+        split: {
+            kind: {**metrics, **({} if (rows := task.rows(split, kind)) is None else {"rows": rows})}
+            for kind, metrics in kinds.items()
+        }
+        for split, kinds in results.items()
+    }
+
+
 def with_population_statistics(task: Task, model: nn.Module, device: torch.device) -> nn.Module:
     """A copy of the model whose population statistics are those of the training part."""
     judged = copy.deepcopy(model)

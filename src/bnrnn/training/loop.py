@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from bnrnn.training import checkpoint
 from bnrnn.training.checkpoint import RunError
 from bnrnn.training.display import Display
-from bnrnn.training.evaluation import evaluate, evaluate_models, with_population_statistics
+from bnrnn.training.evaluation import evaluate, evaluate_models, with_population_statistics, with_rows
 from bnrnn.training.folder import RunFolder
 from bnrnn.training.metrics import MetricsLog, Window
 from bnrnn.training.optimizers import clip_gradients
@@ -63,6 +64,8 @@ class Position:
         metrics_bytes: length of ``metrics.jsonl``.
         seconds: time spent in training and evaluation so far.
         window: training metrics since the last logged row.
+        waited: evaluations since the best trained model's.
+        population: update of the last evaluation with population statistics.
         best: update, selection value and validation metrics of the best trained model; None before its evaluation.
     """
 
@@ -73,6 +76,8 @@ class Position:
     seconds: float = 0.0
     window: dict[str, Any] = field(default_factory=lambda: {"sums": {}, "count": 0})
     best: dict[str, Any] | None = None
+    waited: int = 0
+    population: int = 0
 
 
 def train(fabric: Fabric, task: Task, folder: RunFolder, options: Options, display: Display) -> dict[str, Any]:
@@ -87,8 +92,8 @@ def train(fabric: Fabric, task: Task, folder: RunFolder, options: Options, displ
 
     Raises:
         DivergenceError: loss or gradient not finite; the last checkpoint stays as it is.
-        InterruptionError: SIGINT or SIGTERM came; a checkpoint was saved.
-        RunError: the checkpoint does not fit.
+        InterruptionError: SIGINT, SIGTERM or SIGHUP came; a checkpoint was saved.
+        RunError: the checkpoint does not fit, the metrics are not those it was saved with, or a file cannot be written.
     """
     return _Run(fabric, task, folder, options, display).complete()
 
@@ -103,25 +108,39 @@ class _Run:
         self.at = Position()
         self.best: dict[str, Tensor] = {}
         self.carry: Carry = {}
-        if folder.checkpoint.exists():
+        self.stopping = False
+        resumed = bool(folder.saved())
+        if resumed:
             self._restore()
         else:
             self.carry = fabric.to_device(task.start(0))
         self.window = Window(**self.at.window)
         self.log = MetricsLog(folder.metrics, self.at.metrics_bytes)
-        self.stopping = False
+        if not resumed:  # from here on rows without a checkpoint are those of a run that has lost it
+            self._save()
 
     def complete(self) -> dict[str, Any]:
-        with closing(self.log), _stop_on_signals(self), self.display.running(self.at.update, self.end, self.at.epoch):
-            self._train()
-            return self._finish()
+        status, plan = "failed", self.plan
+        try:
+            with (
+                closing(self.log),
+                _stop_on_signals(self),
+                self.display.running(self.at.update, self.end, plan.headline),
+            ):
+                self._train()
+                result = self._finish()
+            status = "success"
+            return result
+        finally:
+            for logger in self.fabric.loggers:
+                logger.finalize(status)
 
     def _train(self) -> None:
         started = time.perf_counter() - self.at.seconds
         saved = time.perf_counter()
         if self.at.update == 0:
             self._evaluate()
-        while self.at.update < self.end:
+        while self.at.update < self.end and not self._out_of_patience():
             self._update()
             self.at.seconds = time.perf_counter() - started
             epoch_ended = self.at.position == 0
@@ -129,17 +148,20 @@ class _Run:
             if self.at.update % every == 0 if every else epoch_ended:
                 self._evaluate()
             late = time.perf_counter() - saved > self.options.checkpoint_seconds
-            if self.stopping or late or epoch_ended or self.at.update == self.end:
+            if self.stopping or late or epoch_ended or self.at.update == self.end or self._out_of_patience():
                 self._save()
                 saved = time.perf_counter()
             if self.stopping:
                 raise InterruptionError(f"stopped at update {self.at.update:,}")
 
+    def _out_of_patience(self) -> bool:
+        return 0 < self.plan.patience <= self.at.waited
+
     def _update(self) -> None:
         at, task = self.at, self.task
         batch = self.fabric.to_device(task.batch(at.epoch, at.position))
         torch.manual_seed(seed_of(task.seed, Purpose.UPDATE, at.update))
-        rate = task.learning_rate(at.epoch)
+        rate = task.learning_rate(at.epoch, at.position)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.wrapped.train()
@@ -160,33 +182,42 @@ class _Run:
         if at.position == task.epoch_length(at.epoch):
             at.epoch, at.position = at.epoch + 1, 0
             self.carry = self.fabric.to_device(task.start(at.epoch))
-        self.display.step(at.update, at.epoch, self.window.means())
+        self.display.step(at.update, self.window.means())
         if at.update % self.plan.log_every == 0:
             self._record("train", at.update, {**self.window.means(), "learning_rate": rate})
             self.window = Window()
 
     def _evaluate(self) -> None:
         at, plan = self.at, self.plan
-        population = plan.population_every and at.update and at.update % plan.population_every == 0
-        kinds: list[Statistics] = ["batch", "population"] if population else ["batch"]
+        every = plan.population_every
+        due = bool(every) and at.update // every > at.population // every
+        kinds: list[Statistics] = ["batch", "population"] if due else ["batch"]
         if plan.selection_statistics not in kinds:
             kinds.append(plan.selection_statistics)
         self.display.message("evaluating")
         with self.fabric.autocast():
             results = evaluate(self.task, self.model, ["valid"], kinds, self.fabric.device)["valid"]
+        rows: dict[Statistics, int | None] = {kind: self.task.rows("valid", kind) for kind in results}
+        if "population" in results:
+            at.population = at.update
         for kind, metrics in results.items():
-            self._record("evaluation", at.update, metrics, split="valid", statistics=kind)
+            self._record("evaluation", at.update, metrics, {"split": "valid", "statistics": kind, "rows": rows[kind]})
         chosen = results[plan.selection_statistics]
         if at.update and (at.best is None or chosen[plan.selection] < at.best["value"]):
             at.best = {"update": at.update, "value": chosen[plan.selection], "valid": results}
+            at.waited = 0
             self.best = checkpoint.clone(self.model.state_dict())
-        self.display.evaluated(at.update, at.epoch, plan.headline, results)
+        elif at.update:
+            at.waited += 1
+        self.display.evaluated(at.update, at.epoch, plan.headline, results, rows)
 
-    def _record(self, kind: str, update: int, metrics: Metrics, **facts: str) -> None:
+    def _record(self, kind: str, update: int, metrics: Metrics, facts: dict[str, Any] | None = None) -> None:
+        facts = facts or {}
         row = {"kind": kind, "update": update, "epoch": self.at.epoch, **facts, **metrics}
         self.log.write({**row, "seconds": round(self.at.seconds, 3)})
+        place = [kind, *(facts[name] for name in ("split", "statistics") if name in facts)]
         for logger in self.fabric.loggers:
-            logger.log_metrics({"/".join([kind, *facts.values(), name]): metrics[name] for name in metrics}, update)
+            logger.log_metrics({"/".join([*place, name]): value for name, value in metrics.items()}, update)
 
     def _finish(self) -> dict[str, Any]:
         """The final evaluation, of the selected model; of the last one if none was evaluated since training began."""
@@ -201,8 +232,10 @@ class _Run:
         selected = self.at.best or {"update": self.at.update, "value": value}
         facts = {"update": selected["update"], "planned": plan.updates}
         checkpoint.save(self.folder.model, judged.state_dict(), facts)
+        stopped_early = self._out_of_patience() and self.at.update < plan.updates
         result = {
-            "status": "complete" if self.at.update >= plan.updates else "partial",
+            "status": "complete" if stopped_early or self.at.update >= plan.updates else "partial",
+            "stopped_early": stopped_early,
             "updates": self.at.update,
             "planned_updates": plan.updates,
             "epochs": self.at.epoch,
@@ -210,7 +243,7 @@ class _Run:
             "seconds": round(self.at.seconds, 1),
             "selected": {"update": selected["update"], "by": plan.selection, "value": selected["value"]},
             "headline": plan.headline,
-            "evaluation": results,
+            "evaluation": with_rows(self.task, results),
         }
         self.folder.write_json(self.folder.result, result)
         return result
@@ -224,12 +257,17 @@ class _Run:
             **checkpoint.prefixed("carry", self.carry),
             **checkpoint.prefixed("best", self.best),
         }
-        checkpoint.save(self.folder.checkpoint, tensors, asdict(self.at))
+        checkpoint.save(self.folder.checkpoint, tensors, asdict(self.at), self.folder.previous)
+        for logger in self.fabric.loggers:
+            logger.save()
 
     def _restore(self) -> None:
-        tensors, facts = checkpoint.load(self.folder.checkpoint)
+        tensors, facts, warning = self.folder.load_checkpoint()
+        if warning:
+            print(f"bnrnn: {warning}", file=sys.stderr)
         try:
-            self.at = Position(**facts)
+            # an earlier version did not keep when the last evaluation with population statistics was
+            self.at = Position(**{"population": facts["update"], **facts})
             self.model.load_state_dict(checkpoint.below("model", tensors))
             checkpoint.load_optimizer(self.optimizer, checkpoint.below("optimizer", tensors))
         except (TypeError, KeyError, RuntimeError) as error:
@@ -243,7 +281,10 @@ class _Run:
 
 @contextmanager
 def _stop_on_signals(run: _Run) -> Iterator[None]:
-    """The first SIGINT or SIGTERM asks the run to save and stop after this update, a second one ends it at once."""
+    """The first SIGINT, SIGTERM or SIGHUP asks the run to save and stop after this update, a second one ends it.
+
+    A SIGHUP that is ignored, as below nohup, stays ignored.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -252,9 +293,12 @@ def _stop_on_signals(run: _Run) -> Iterator[None]:
         if run.stopping:
             raise KeyboardInterrupt
         run.stopping = True
+        if number in hangup:  # there is no terminal any more
+            run.display.silence()
         run.display.message("stopping after this update; once more to stop at once")
 
-    earlier = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    hangup = [signal.SIGHUP] if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
+    earlier = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, *hangup)}
     try:
         yield
     finally:

@@ -124,7 +124,7 @@ def clip_gradients(parameters: Iterable[Tensor], limit: float | None, rule: Clip
         The norm before clipping, a scalar tensor.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    norm = torch.nn.utils.get_total_norm(gradients)
     if limit is not None and rule == "norm":
         torch._foreach_mul_(gradients, torch.clamp(limit / norm, max=1.0))
     elif limit is not None:

@@ -3,33 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning_fabric import Fabric
+from lightning_fabric.loggers.logger import Logger
 from rich.console import Console
 
+from bnrnn.training import checkpoint
 from bnrnn.training.checkpoint import RunError
+from bnrnn.training.device import Device, Precision, check_device, fabric_on
 from bnrnn.training.display import Display
 from bnrnn.training.environment import environment
-from bnrnn.training.folder import RunFolder
+from bnrnn.training.folder import RunFolder, Upgrade
 from bnrnn.training.loop import Options, train
 from bnrnn.training.task import Task
-
-Precision = Literal["32-true", "bf16-mixed", "64-true"]
 
 
 @dataclass(frozen=True)
 class Session:
-    """How and where a run is computed."""
+    """How and where a run is computed.
+
+    Raises:
+        ValueError: an option out of its range.
+        RunError: a device that this machine does not have.
+    """
 
     run_dir: Path | None = None
     """The run's folder; by default runs/EXPERIMENT-CELL-NORM-seedN."""
     resume: bool = False
-    """Go on from the folder's checkpoint, or start afresh where there is none."""
+    """Go on from the folder's checkpoint, or start afresh where there is none. Options that touch no training may be
+    others than at the start: the best model so far is then forgotten."""
+    config: Path | None = None
+    """TOML file with options, as a run folder's config.toml; the command line's own come first."""
+    init_from: Path | None = None
+    """Run folder whose selected model a new run starts from, instead of from random parameters."""
+    dry_run: bool = False
+    """Read the data, build the model and check everything, then say what would be done instead of doing it."""
     max_updates: int | None = None
     """Stop here instead of at the experiment's full length; a later --resume can go on."""
     checkpoint_seconds: float = 60.0
@@ -39,26 +52,43 @@ class Session:
     matmul: Literal["highest", "high", "medium"] = "highest"
     """Least accuracy of 32-bit products, as torch.set_float32_matmul_precision has it. On CPUs without bfloat16
     matrix units "medium" still computes them in 32 bits, by oneDNN instead of MKL, which can be twice as fast."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     """Where to compute."""
     threads: int | None = None
     """CPU threads; by default torch's choice."""
     tensorboard: bool = False
     """Write TensorBoard events into the run folder as well."""
+    csv: bool = False
+    """Write the metrics as CSV into the run folder as well."""
+    wandb: bool = False
+    """Send the metrics to Weights & Biases as well, into the project that WANDB_PROJECT names, else bnrnn."""
     quiet: bool = False
     """Show the final result only."""
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads must be at least 1, got {self.threads}")
+        most = max(MOST_THREADS, os.cpu_count() or 1)
+        if self.threads is not None and not 1 <= self.threads <= most:
+            least_or_most = "least 1" if self.threads < 1 else f"most {most:,}"
+            raise ValueError(f"threads must be at {least_or_most}, got {self.threads:,}")
+        check_device(self.device)
+        _ = self.options  # checks them
 
     @property
     def options(self) -> Options:
         return Options(self.max_updates, self.checkpoint_seconds)
 
 
+MOST_THREADS = 256
+"""More CPU threads than this, and than there are cores, end some processes instead of helping."""
+
+
 def run(
-    described: dict[str, Any], build: Callable[[], Task], session: Session, folder: RunFolder, command: str
+    described: dict[str, Any],
+    build: Callable[[], Task],
+    session: Session,
+    folder: RunFolder,
+    command: str,
+    upgrade: Upgrade = dict,
 ) -> dict[str, Any]:
     """Trains a task in a folder and returns the result.
 
@@ -68,34 +98,97 @@ def run(
         session: how to compute.
         folder: where.
         command: the command line, for the record.
+        upgrade: brings the ``config.json`` of an earlier version to this one's.
 
     Raises:
-        RunError: the folder or its checkpoint does not fit.
+        RunError: the folder, its checkpoint or the data do not fit.
         bnrnn.training.DivergenceError, bnrnn.training.InterruptionError: see :func:`bnrnn.training.train`.
     """
-    options = session.options
-    config = {**described, "precision": session.precision, "matmul": session.matmul}
-    folder.open(config, session.resume)
+    config = _config(described, session)
+    changed = folder.open(config, session.resume, upgrade)
     try:
         torch.set_float32_matmul_precision(session.matmul)
         if session.threads is not None:
             torch.set_num_threads(session.threads)
-        fabric = Fabric(
-            accelerator=session.device,
-            devices=1,
-            precision=session.precision,
-            loggers=_loggers(folder) if session.tensorboard else [],
-        )
         task = build()
-        folder.begin(config)
+        folder.check_sources(task.sources)
+        if (start := _start(folder, session, task)) is not None:
+            config["init_from"] = start
+        fabric = fabric_on(session.device, session.precision, _loggers(folder, session, described))
+        if changed:
+            folder.forget_best()
+        folder.begin(config, task.sources, bool(changed))
         display = Display(Console(), f"{described['experiment']} {described['label']}", session.quiet)
         facts = {"command": command, "planned_updates": task.plan.updates, **_facts(session)}
         if (data := getattr(task, "facts", None)) is not None:
             facts["data"] = data
-        folder.add_environment({**environment(fabric.device), **facts})
-        return train(fabric, task, folder, options, display)
+        folder.add_environment({**environment(fabric.device), **facts, **({"changed": changed} if changed else {})})
+        return train(fabric, task, folder, session.options, display)
     finally:
         folder.close()
+
+
+def rehearse(
+    described: dict[str, Any], build: Callable[[], Task], session: Session, folder: RunFolder, upgrade: Upgrade = dict
+) -> dict[str, Any]:
+    """Checks all that :func:`run` checks, and returns what it would do; the folder is left as it is.
+
+    Raises:
+        RunError: see :func:`run`.
+    """
+    changed = folder.check(_config(described, session), session.resume, upgrade)
+    task = build()
+    folder.check_sources(task.sources)
+    _start(folder, session, task)
+    saved = folder.saved()
+    first = checkpoint.load(saved[0])[1]["update"] if saved else 0
+    plan, parameters = task.plan, [p for p in task.model.parameters() if p.requires_grad]
+    return {
+        "run folder": str(folder.path),
+        "updates": f"{first:,} to {min(plan.updates, session.max_updates or plan.updates):,} of {plan.updates:,}",
+        "updates in the first epoch": f"{task.epoch_length(0):,}",
+        "parameters": f"{sum(p.numel() for p in parameters):,}",
+        "learning rate at first": f"{task.learning_rate(0, 0):g}",
+        "statistics over": ", ".join(
+            f"{rows:,} rows ({kind})" for kind in ("batch", "population") if (rows := task.rows("valid", kind))
+        )
+        or "none",
+        **({"changed": ", ".join(f"{name}: {a} to {b}" for name, (a, b) in changed.items())} if changed else {}),
+    }
+
+
+def _start(folder: RunFolder, session: Session, task: Task) -> dict[str, Any] | None:
+    """Gives the model of a run that is to start from another run's weights these, and says whose they are."""
+    held = folder.read_config().get("init_from") if folder.config.exists() else None
+    if session.init_from is None:
+        if held is not None and not folder.saved():
+            raise RunError(f"{folder.path} has no checkpoint yet, and was to start from {held['run']}: name it again")
+        return held
+    if not folder.saved():
+        return start_from(session.init_from, task)
+    if held is None or held["run"] != session.init_from.resolve().name:
+        started = "from random weights" if held is None else f"from {held['run']}"
+        raise RunError(f"the run in {folder.path} started {started}; name another folder with --run-dir")
+    return held
+
+
+def start_from(path: Path, task: Task) -> dict[str, Any]:
+    """Gives a task's model the parameters of a run's selected model, and says whose they are.
+
+    Raises:
+        RunError: the run has no checkpoint, or its model is another one.
+    """
+    folder = RunFolder(path)
+    described = folder.read_config()
+    if not folder.checkpoint.exists():
+        raise RunError(f"{path} has no checkpoint to start from; train it with bnrnn run")
+    parameters, update = checkpoint.model_of(*checkpoint.load(folder.checkpoint), "best")
+    try:
+        task.model.load_state_dict(parameters)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise RunError(f"the model of {path} does not fit this experiment's: {reason}") from error
+    return {"experiment": described["experiment"], "run": path.resolve().name, "update": update}
 
 
 def _facts(session: Session) -> dict[str, Any]:
@@ -103,10 +196,18 @@ def _facts(session: Session) -> dict[str, Any]:
     return {name: value for name, value in dataclasses.asdict(session).items() if name in kept}
 
 
-def _loggers(folder: RunFolder) -> list[Any]:
-    from lightning_fabric.loggers.tensorboard import TensorBoardLogger
+def _config(described: dict[str, Any], session: Session) -> dict[str, Any]:
+    return {**described, "precision": session.precision, "matmul": session.matmul}
 
-    try:
-        return [TensorBoardLogger(folder.path, name="tensorboard", version="")]
-    except ModuleNotFoundError as error:
-        raise RunError("--tensorboard needs the package tensorboard: pip install tensorboard") from error
+
+def _loggers(folder: RunFolder, session: Session, described: dict[str, Any]) -> list[Logger]:
+    if not (session.tensorboard or session.csv or session.wandb):
+        return []
+    from bnrnn.training.loggers import WandbLogger, csv_logger, tensorboard_logger
+
+    name = f"{described['experiment']}-{described['label']}"
+    return [
+        *([tensorboard_logger(folder.path)] if session.tensorboard else []),
+        *([csv_logger(folder.path)] if session.csv else []),
+        *([WandbLogger(folder.path, name, described["config"])] if session.wandb else []),
+    ]

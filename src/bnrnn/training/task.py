@@ -40,15 +40,16 @@ class Plan:
     Args:
         updates: the experiment's full length.
         evaluate_every: updates between evaluations on the validation part; 0 for the end of each epoch.
-        population_every: updates between evaluations with population statistics as well, a multiple of
-            ``evaluate_every`` where that is not 0; 0 for the final evaluation only.
+        population_every: updates between evaluations with population statistics as well, each at the first evaluation
+            from there on; 0 for the final evaluation only.
         log_every: updates averaged into one training row of the metrics.
         clip: global gradient norm, None for no clipping.
         clip_rule: what is done above it, see :func:`bnrnn.training.optimizers.clip_gradients`.
         selection: the validation metric whose lowest value chooses the model.
         selection_statistics: the statistics that the metric is taken with.
         headline: the metric to show people.
-        parts: what the selected model is judged on at the end.
+        parts: what the final evaluation and ``bnrnn evaluate`` judge.
+        patience: evaluations in a row without a better model after which the run ends; 0 for never.
     """
 
     updates: int
@@ -61,6 +62,7 @@ class Plan:
     selection_statistics: Statistics = "batch"
     headline: str = "accuracy"
     parts: tuple[Split, ...] = ("valid", "test")
+    patience: int = 0
 
 
 class Task(Protocol):
@@ -89,8 +91,8 @@ class Task(Protocol):
         """A new optimiser over the model's parameters."""
         ...
 
-    def learning_rate(self, epoch: int) -> float:
-        """The rate for an epoch, from 0."""
+    def learning_rate(self, epoch: int, position: int = 0) -> float:
+        """The rate of one update: a function of its place, from 0, alone."""
         ...
 
     def epoch_length(self, epoch: int) -> int:

@@ -158,6 +158,7 @@ class CharacterTask:
         self.model = config.build_model(corpus.vocabulary)
         self.plan = Plan(
             updates=config.epochs * updates,
+            patience=config.patience,
             evaluate_every=config.evaluate_every,
             population_every=config.population_every,
             clip=config.clip,

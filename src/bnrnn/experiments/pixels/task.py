@@ -46,6 +46,7 @@ class PixelTask:
         self.model = PixelClassifier(config, initial_noise(config, order), self.images.classes)
         self.plan = Plan(
             updates=config.epochs * self.epoch_length(0),
+            patience=config.patience,
             evaluate_every=config.evaluate_every,
             population_every=config.population_every,
             clip=config.clip,
