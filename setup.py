@@ -25,6 +25,7 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 # The shared object carries this, and an editable install compares it with the sources at hand.
 DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.[ch]*")))).hexdigest()
 COMMON_FLAGS = ["-O3", "-std=c++17", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-g0"]
+OPERATORS = ["library.cpp", "recurrence.cpp", "stream.cpp", "averages.cpp", "instruction_sets.cpp"]
 ISA_FLAGS = {
     "isa_baseline.cpp": [],
     "isa_avx2.cpp": ["-mavx2", "-mfma"],
@@ -85,7 +86,7 @@ setup(
             "bnrnn._kernels",
             sources=[
                 str(SOURCES / name)
-                for name in ["library.cpp", "isa_baseline.cpp", *(["isa_avx2.cpp", "isa_avx512.cpp"] if X86 else [])]
+                for name in [*OPERATORS, "isa_baseline.cpp", *(["isa_avx2.cpp", "isa_avx512.cpp"] if X86 else [])]
             ],
             depends=[str(path) for path in sorted(SOURCES.glob("*.h"))],
             define_macros=[

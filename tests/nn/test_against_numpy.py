@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-import bnrnn
 import reference
 from bnrnn import BatchNorm, Norm
+from bnrnn.ops.cells import Cell
+from bnrnn.ops.recurrence import Recurrence, recur
 from build import LSTM_NORMS, NORMS, call, close, make, norms_of, numpy_call, numpy_state, states, tables, tensor
 
 STEPS, BATCH = 5, 4
@@ -121,20 +122,18 @@ def test_zoneout_and_recurrent_dropout(cell: str, norm: str, monkeypatch: pytest
     """The masks are drawn once a call; given them, the numbers are the NumPy version's."""
     zoneout = (0.3, 0.6) if cell == "LSTM" else 0.4
     layer = make(cell, 3, 5, 2, bidirectional=True, norm=NORMS[norm], zoneout=zoneout, recurrent_dropout=0.4)
-    op = getattr(bnrnn.ops, cell.lower())
-    calls: list[dict[str, Any]] = []
+    calls: list[Recurrence] = []
 
-    def spy(*args: Any, **kwargs: Any) -> Any:
-        calls.append(kwargs)
-        return op(*args, **kwargs)
+    def spy(cell: Cell, call: Recurrence, *others: Any) -> Any:
+        calls.append(call)
+        return recur(cell, call, *others)
 
-    monkeypatch.setattr(bnrnn.ops, cell.lower(), spy)
+    monkeypatch.setattr("bnrnn.nn.recurrent.recur", spy)
     torch.manual_seed(5)
     call(layer, tensor(STEPS, BATCH, 3), lengths=RAGGED)
     suffixes = ["_l0", "_l0_reverse", "_l1", "_l1_reverse"]
-    masks = {s: c["recurrent_mask"].numpy() for s, c in zip(suffixes, calls, strict=True)}
-    names = ("zoneout_h", "zoneout_c") if cell == "LSTM" else ("zoneout_h",)
-    zones = {s: tuple(c[n].numpy() for n in names) for s, c in zip(suffixes, calls, strict=True)}
+    masks = {s: c.recurrent_mask.numpy() for s, c in zip(suffixes, calls, strict=True)}  # type: ignore[union-attr]
+    zones = {s: tuple(z.numpy() for z in c.zoneout) for s, c in zip(suffixes, calls, strict=True)}  # type: ignore[union-attr]
     order = np.argsort(-np.array(RAGGED), kind="stable")  # the recurrence gets its rows sorted by length
     back = np.argsort(order)
     masks = {s: m[back] for s, m in masks.items()}

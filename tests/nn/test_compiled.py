@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bnrnn.ops import _library
+from bnrnn.ops import loading
 
 SCRIPT = Path(__file__).with_name("compiled.py")
 
@@ -38,7 +38,7 @@ def test_numbers_are_those_of_the_layer(cell: str, functions: list[str]) -> None
     run(cell, functions)
 
 
-@pytest.mark.skipif(not _library.OBJECT.exists(), reason="the package was installed without CPU kernels")
+@pytest.mark.skipif(not loading.OBJECT.exists(), reason="the package was installed without CPU kernels")
 @pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])
 def test_kernels_are_one_operator(cell: str) -> None:
     run(cell, ["export_kernels", "compile_lengths", *(["compile_kernels", "compile_growth"] if cell == "LSTM" else [])])

@@ -11,7 +11,7 @@ import torch
 
 import bnrnn
 from bnrnn import BatchNorm, LayerNorm, Norm, Shift, norms
-from bnrnn.ops import _library
+from bnrnn.ops import loading
 from build import CLASSES, make, tensor
 
 FRAME = BatchNorm("frame", gamma=0.1)
@@ -148,7 +148,7 @@ def test_attributes_for_programs_written_for_torch(norm: str | None) -> None:
         assert getattr(ours, name) == getattr(theirs, name)
 
 
-@pytest.mark.skipif(not _library.OBJECT.exists(), reason="the package was installed without CPU kernels")
+@pytest.mark.skipif(not loading.OBJECT.exists(), reason="the package was installed without CPU kernels")
 @pytest.mark.parametrize("norm", norms.PRESETS)
 @pytest.mark.parametrize("cell", CLASSES)
 def test_every_preset_runs_on_the_cpu_kernels(cell: str, norm: str) -> None:

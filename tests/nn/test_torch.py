@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequen
 
 import bnrnn
 from bnrnn.nn.norm.table import Table
-from bnrnn.ops import _library
+from bnrnn.ops import loading
 from bnrnn.ops.cells import Cell
 from bnrnn.ops.recurrence import Recurrence, recur
 from build import CLASSES, call, close, make, states, tables, tensor
@@ -134,7 +134,7 @@ def test_the_fastest_gives_torch_numbers(
         same(theirs.eval(), ours.eval(), packed, hx, tolerance=tolerance)
 
 
-@pytest.mark.skipif(not _library.OBJECT.exists(), reason="the package was installed without CPU kernels")
+@pytest.mark.skipif(not loading.OBJECT.exists(), reason="the package was installed without CPU kernels")
 @pytest.mark.parametrize(("cell", "extra"), [kind for kind in KINDS if "proj_size" not in kind[1]])
 def test_the_fastest_are_the_kernels(cell: str, extra: dict[str, Any]) -> None:
     layers = [

@@ -51,7 +51,7 @@ nan, inf = math.nan, math.inf
             (3, 4),
             {"backend": "cuda"},
             ValueError,
-            "backend must be one of 'auto', 'reference', 'cpu', 'torch', got 'cuda'",
+            "backend must be one of 'auto', 'reference', 'cpu', 'triton', 'torch', got 'cuda'",
         ),
         ((3, 4), {"dtype": torch.int64}, TypeError, "dtype must be a floating-point type, got torch.int64"),
         ((3, 4), {"dtype": torch.complex64}, TypeError, "dtype must be a floating-point type, got torch.complex64"),

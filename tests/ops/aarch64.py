@@ -3,9 +3,9 @@
     pip install ziglang unicorn
     python -m pytest -p tests.ops.aarch64 tests/ops/test_cpu_kernels.py -k 'not refused and not says_why'
 
-Zig brings clang and a C library for aarch64; unicorn is QEMU's emulator as a library. library.cpp, which hands tensors
-over to the kernels, is not emulated: Python does its work here, without its checks. One worker does all, so nothing is
-shown about threads.
+Zig brings clang and a C library for aarch64; unicorn is QEMU's emulator as a library. recurrence.cpp, which hands
+tensors over to the kernels, is not emulated: Python does its work here, without its checks. One worker does all, so
+nothing is shown about threads.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ import unicorn
 from torch import Tensor
 from unicorn import arm64_const as arm64
 
-from bnrnn.ops import _library
+from bnrnn.ops import layout, loading
+from bnrnn.ops.cells import NUMBERED
+from bnrnn.ops.operators import LIBRARY
 
-KERNELS = _library.OBJECT.parent / "csrc"
+KERNELS = loading.OBJECT.parent / "csrc"
 FLAGS = ["-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-nostartfiles", "-static"]
 CODE_SIZE, MEMORY, MEMORY_SIZE, STACK_SIZE = 1 << 24, 1 << 28, 1 << 28, 1 << 20
-NETS = {"lstm": (0, 4), "gru": (1, 3), "rnn": (2, 1)}
 
 
 class Machine:
@@ -94,21 +95,21 @@ def machine() -> Machine:
 class Call:
     """The operands of an operator as ``bnrnn_call`` takes them."""
 
-    def __init__(self, cell: str, x: Tensor, states: Sequence[Tensor | None], arguments: Sequence[Any]) -> None:
-        weight_ih, weight_hh, bias, *rest = arguments
-        bias_hn = rest.pop(0) if cell == "gru" else None
-        relu = rest.pop(0) if cell == "rnn" else False
-        site_tensors, self.layout, self.eps, batch_sizes, mask, zoneout_h, *rest = rest
-        zoneout_c = rest.pop(0) if cell == "lstm" else None
-        bfloat16, self.flag = rest
-        net, self.gates = NETS[cell]
+    def __init__(
+        self, number: int, x: Tensor, h0: Tensor | None, c0: Tensor | None, weight_ih: Tensor, weight_hh: Tensor,
+        bias: Tensor | None, bias_hn: Tensor | None, weight_hr: Tensor | None, site_tensors: Sequence[Tensor],
+        site_layout: Sequence[int], eps: Sequence[float], batch_sizes: Tensor | None, mask: Tensor | None,
+        zoneout_h: Tensor | None, zoneout_c: Tensor | None, bfloat16: bool, flag: bool,
+    ) -> None:  # fmt: skip
+        assert weight_hr is None
+        self.cell, self.layout, self.eps, self.flag = NUMBERED[number], site_layout, eps, flag
         self.new = weight_hh.new_empty
         self.steps, self.batch, self.inputs, self.units = *x.shape[:2], weight_ih.shape[1], weight_hh.shape[1]
-        self.net = net + int(relu)
+        self.net = number
         self.numbers = [self.steps, self.batch, self.inputs, self.units, int(bfloat16)]
         self.numbers += [int(z is not None and z.dim() > 0) for z in (zoneout_h, zoneout_c)]
         is_index = not x.is_floating_point()
-        operands = [None if is_index else x, x if is_index else None, batch_sizes, *states, weight_ih, weight_hh]
+        operands = [None if is_index else x, x if is_index else None, batch_sizes, h0, c0, weight_ih, weight_hh]
         operands += [bias, bias_hn, mask, zoneout_h, zoneout_c]
         self.operands = [None if t is None else t.detach().contiguous() for t in operands]
         self.site_tensors = [t.detach().contiguous() for t in site_tensors]
@@ -118,17 +119,16 @@ class Call:
     ) -> int:
         numbers, tensors = [*self.numbers], [*self.operands]
         given = iter(self.site_tensors)
-        own = _library.statistics_shapes(self.layout, self.gates, self.steps, self.units)
-        sizes = _library.site_sizes(self.gates, self.units)
+        sizes = layout.sizes(self.cell, self.units)
         grads = [] if grad_sites is None else list(grad_sites.split([*sizes, self.units]))
         start = 0
-        for i, shape in enumerate(own):
-            kind, which, min_rows, _ = self.layout[4 * i : 4 * i + 4]
-            numbers += [kind, int(shape is not None), min_rows]
+        for i, (site, n) in enumerate(zip(layout.layouts(self.layout), sizes, strict=True)):
+            numbers += [site.kind, int(site.own_statistics), site.min_rows]
+            which = site.given
             parts = [next(given) if which & bit else None for bit in (1, 2, 4)]
             parts.append(next(given) if which & 4 else None)
-            if shape is not None:
-                size = shape[0] * shape[1]
+            if site.own_statistics:
+                size = n * (1 if site.kind == layout.KindNumber.SEQUENCE else self.steps)
                 parts[2:] = statistics[start : start + size], statistics[start + size : start + 2 * size]
                 start += 2 * size
             tensors += [*parts, grads[i] if grads else None, grads[4] if grads and i == 3 else None]
@@ -140,70 +140,47 @@ class Call:
 
     def forward(self) -> tuple[Tensor, ...]:
         """Output, h_n, c_n, statistics and what the backward pass needs."""
-        has_cell = self.gates == 4
-        statistics = self.new(_library.statistics_size(self.layout, self.gates, self.steps, self.units))
+        statistics = self.new(layout.statistics_size(self.layout, self.cell, self.steps, self.units))
         results: dict[str, Tensor | None] = {
             "output": self.new(self.steps, self.batch, self.units),
             "h_n": self.new(self.batch, self.units),
-            "c_n": self.new(self.batch, self.units) if has_cell else None,
+            "c_n": self.new(self.batch if self.cell.has_cell else 0, self.units),
         }
         saved = self.new(self.run(0, statistics, results) if self.flag else 0)
         results["saved"] = saved if self.flag else None
         results["scratch"] = torch.empty(self.run(1, statistics, results), dtype=torch.uint8)
         self.run(3, statistics, results)
-        return tuple(t for t in (*list(results.values())[:3], statistics, saved) if t is not None)
+        return (*[t for t in list(results.values())[:3] if t is not None], statistics, saved)
 
     def backward(self, statistics: Tensor, saved: Tensor, gradients: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
-        biases = self.gates + (self.gates == 3)
-        out: dict[str, Tensor] = {"grad_x": self.new(self.steps if self.flag else 0, self.batch, self.inputs)}
-        out["grad_h0"] = self.new(self.batch, self.units)
-        if self.gates == 4:
-            out["grad_c0"] = self.new(self.batch, self.units)
-        out["grad_ih"] = self.new(self.gates * self.units, self.inputs)
-        out["grad_hh"] = self.new(self.gates * self.units, self.units)
-        bias, sites = self.new(biases * self.units), self.new((3 * self.gates + 2) * self.units)
+        gates, width = self.cell.gates, self.cell.gates * self.units
+        out: dict[str, Tensor] = {
+            "grad_x": self.new(self.steps if self.flag else 0, self.batch, self.inputs),
+            "grad_h0": self.new(self.batch, self.units),
+            "grad_c0": self.new(self.batch if self.cell.has_cell else 0, self.units),
+            "grad_ih": self.new(width, self.inputs),
+            "grad_hh": self.new(width, self.units),
+        }
+        bias = self.new(width + self.cell.has_reset * self.units)
+        sites = self.new((3 * gates + 2) * self.units)
         results: dict[str, Tensor | None] = {**out, "saved": saved}
         results["grad_x"] = out["grad_x"] if self.flag else None
-        results["grad_bias"], results["grad_bias_hn"] = bias[: self.gates * self.units], None
-        if self.gates == 3:
-            results["grad_bias_hn"] = bias[self.gates * self.units :]
+        results["grad_bias"] = bias[:width]
+        results["grad_bias_hn"] = bias[width:] if self.cell.has_reset else None
         given = [None if t is None else t.contiguous() for t in gradients]
-        results |= zip(("grad_output", "grad_h_n", "grad_c_n"), given, strict=False)
+        results |= zip(("grad_output", "grad_h_n", "grad_c_n"), given, strict=True)
         results["scratch"] = torch.empty(self.run(2, statistics, results, sites), dtype=torch.uint8)
         self.run(4, statistics, results, sites)
-        return (*out.values(), bias, sites)
+        return (*out.values(), bias, self.new(0), sites)
 
 
-SITES = "Tensor[] sites, int[] layout, float[] eps, Tensor? batch_sizes, Tensor? mask, Tensor? zoneout_h, "
-WEIGHTS = "Tensor weight_ih, Tensor weight_hh, Tensor? bias, "
-OWN = {"lstm": "", "gru": "Tensor? bias_hn, ", "rnn": "bool relu, "}
-library = torch.library.Library("bnrnn", "DEF")
+def forward(*arguments: Any) -> tuple[Tensor, ...]:
+    return Call(*arguments).forward()
 
 
-def define(cell: str) -> None:
-    states = 2 if cell == "lstm" else 1
-    names = ["h", "c"][:states]
-    more = "Tensor? zoneout_c, " if cell == "lstm" else ""
-    tail = WEIGHTS + OWN[cell] + SITES + more
-    initial, finals = "".join(f"Tensor {n}0, " for n in names), "".join(f"Tensor? grad_{n}_n, " for n in names)
-    results = ", ".join(["Tensor"] * (3 + states))
-    gradients = ", ".join(["Tensor"] * (5 + states))
-    library.define(f"{cell}(Tensor x, {initial}{tail}bool bfloat16, bool keep) -> ({results})")
-    library.define(
-        f"{cell}_backward(Tensor? grad_output, {finals}Tensor statistics, Tensor saved, Tensor x, {tail}"
-        f"bool bfloat16, bool need_x) -> ({gradients})"
-    )
-
-    def forward(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-        given = [*arguments[:states], None][:2]
-        return Call(cell, x, given, arguments[states:]).forward()
-
-    def backward(*arguments: Any) -> tuple[Tensor, ...]:
-        gradients, (statistics, saved, x, *rest) = arguments[: 1 + states], arguments[1 + states :]
-        return Call(cell, x, (None, None), rest).backward(statistics, saved, gradients)
-
-    library.impl(cell, forward, "CPU")
-    library.impl(f"{cell}_backward", backward, "CPU")
+def backward(*arguments: Any) -> tuple[Tensor, ...]:
+    gradients, (_, statistics, saved, number, x, _, _, *rest) = arguments[:3], arguments[3:]
+    return Call(number, x, None, None, *rest).backward(statistics, saved, gradients)
 
 
 def step(
@@ -219,7 +196,7 @@ def step(
 
 
 def no_average(*_: Any) -> None:
-    raise RuntimeError("averages are library.cpp's work, which is not emulated")
+    raise RuntimeError("averages are averages.cpp's work, which is not emulated")
 
 
 def use_instruction_set(name: str) -> None:
@@ -228,33 +205,23 @@ def use_instruction_set(name: str) -> None:
 
 
 def answer(name: str, schema: str, value: Any) -> None:
-    library.define(f"{name}{schema}")
-    library.impl(name, value, "CompositeExplicitAutograd")
+    LIBRARY.define(f"{name}{schema}")
+    LIBRARY.impl(name, value, "CompositeExplicitAutograd")
 
 
 @cache
 def load() -> None:
     """In place of the shared object."""
-    for cell in NETS:
-        define(cell)
-    library.define(
-        "step(int net, Tensor x, Tensor h, Tensor? c, Tensor weight_ih, Tensor weight_hh, Tensor table, int row, "
-        "float zoneout_h, float zoneout_c) -> (Tensor, Tensor)"
-    )
-    library.impl("step", step, "CPU")
-    answer(
-        "average_",
-        "(Tensor(a!) mean, Tensor(b!) var, Tensor(c!) count, Tensor batch_mean, Tensor batch_var, int start, "
-        "float momentum) -> ()",
-        no_average,
-    )
+    LIBRARY.impl("recurrence", forward, "CPU")
+    LIBRARY.impl("recurrence_backward", backward, "CPU")
+    LIBRARY.impl("step", step, "CPU")
+    LIBRARY.impl("average_", no_average, "CPU")
     answer("vector_bytes", "() -> int", lambda: 16)
     answer("instruction_set", "() -> str", lambda: "baseline")
     answer("instruction_sets", "() -> str", lambda: "baseline")
     answer("use_instruction_set", "(str name) -> ()", use_instruction_set)
-    for register in _library._registrations:
-        register()
+    answer("poison_memory", "(bool on) -> ()", lambda on: None)
 
 
-_library._load = load  # type: ignore[assignment]
-_library.OBJECT = Path(__file__)
+loading._load = load  # type: ignore[assignment]
+loading.OBJECT = Path(__file__)

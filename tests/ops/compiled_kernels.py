@@ -11,7 +11,8 @@ import torch
 from tests.ops.cpu_cases import Case, build
 
 from bnrnn import ops
-from bnrnn.ops import _library
+from bnrnn.ops import layout, loading
+from bnrnn.ops.cells import CELLS
 
 OPS = {"lstm": ops.lstm, "gru": ops.gru, "rnn": ops.rnn}
 BOTH = (("input", "frame"), ("recurrent", "frame"))
@@ -26,12 +27,13 @@ CHOSEN = {
 def arguments(cell: str, case: Case, dtype: torch.dtype = torch.float32) -> tuple[Any, ...]:
     """The registered operator's own arguments."""
     call = build(case).to(dtype)
-    tensors, layout, eps = _library.flatten_sites(call.kwargs["sites"])
-    masks = [call.kwargs.get(k) for k in ("batch_sizes", "recurrent_mask", "zoneout_h")]
-    if cell == "lstm":
-        masks.append(call.kwargs.get("zoneout_c"))
-    relu = [case.nonlinearity == "relu"] if cell == "rnn" else []
-    return (*call.args, *relu, tensors, layout, eps, *masks, False, True)
+    facts = CELLS[case.nonlinearity if cell == "rnn" else cell]  # type: ignore[index]
+    x, *rest = call.args
+    state, weights = rest[: facts.states], rest[facts.states :]
+    bias_hn = weights.pop() if facts.has_reset else None
+    masks = [call.kwargs.get(k) for k in ("batch_sizes", "recurrent_mask", "zoneout_h", "zoneout_c")]
+    sites = layout.flatten(call.kwargs["sites"])
+    return (facts.number, x, *[*state, None][:2], *weights, bias_hn, None, *sites, *masks, False, True)
 
 
 @pytest.mark.parametrize("norm", CHOSEN)
@@ -39,9 +41,9 @@ def arguments(cell: str, case: Case, dtype: torch.dtype = torch.float32) -> tupl
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # opcheck's own from torch 2.14 on
 @pytest.mark.parametrize("options", [{}, {"inputs": 40, "mask": True, "zoneout": "mask"}, {"one_hot": True}])
 def test_opcheck(cell: str, norm: str, options: dict[str, Any]) -> None:
-    assert _library.why_not() is None
+    assert loading.why_not() is None
     torch.library.opcheck(
-        getattr(torch.ops.bnrnn, cell).default, arguments(cell, Case(cell, sites=CHOSEN[norm][cell], **options))
+        torch.ops.bnrnn.recurrence.default, arguments(cell, Case(cell, sites=CHOSEN[norm][cell], **options))
     )
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bnrnn.ops import _library
+from bnrnn.ops import loading
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.skipif(not _library.OBJECT.exists(), reason="the package was installed without CPU kernels")
+@pytest.mark.skipif(not loading.OBJECT.exists(), reason="the package was installed without CPU kernels")
 def test_registered_operators() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/ops/compiled_kernels.py"],
@@ -37,13 +37,22 @@ def test_compiling_loads_the_kernels() -> None:
         "out, _ = torch.compile(layer, fullgraph=True, backend='aot_eager')(x)\n"
         "out.sum().backward()\n"
     )
-    if not _library.OBJECT.exists():
+    if not loading.OBJECT.exists():
         pytest.skip("the package was installed without CPU kernels")
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-3000:]
 
 
 def test_import_loads_nothing() -> None:
-    script = "import torch, bnrnn; assert not hasattr(torch.ops.bnrnn, 'lstm')"
+    """The operators are defined, and nothing of the object is there."""
+    script = (
+        "import sys, torch\n"
+        "before = set(sys.modules)\n"
+        "import bnrnn\n"
+        "assert torch.ops.bnrnn.recurrence.default and bnrnn.ops.release_memory() == 0\n"
+        "assert not hasattr(torch.ops.bnrnn, 'sources'), 'the object is loaded'\n"
+        "heavy = {'torch._dynamo', 'torch._inductor', 'torch.utils.flop_counter'}\n"
+        "assert not heavy & (set(sys.modules) - before)\n"
+    )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-3000:]

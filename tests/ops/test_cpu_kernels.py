@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.ops.cpu_cases import Call, Case, build, difference, run, variants, worst
 
 from bnrnn import ops
-from bnrnn.ops import Site, Sites, _library
+from bnrnn.ops import Site, Sites, loading
 
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-4}
 OPS = {"lstm": ops.lstm, "gru": ops.gru, "rnn": ops.rnn}
@@ -56,13 +56,13 @@ CHOSEN = {
     "layer": {"lstm": (*LAYER, ("cell", "layer")), "gru": LAYER, "rnn": LAYER},
 }
 
-pytestmark = pytest.mark.skipif(not _library.OBJECT.exists(), reason="the package was installed without CPU kernels")
+pytestmark = pytest.mark.skipif(not loading.OBJECT.exists(), reason="the package was installed without CPU kernels")
 
 
 @pytest.fixture(autouse=True)
 def _poisoned_memory() -> Iterator[None]:
     """Fresh memory holds NaN, torch's and the pool's, so that reading what was never written shows."""
-    assert _library.why_not() is None
+    assert loading.why_not() is None
     torch.use_deterministic_algorithms(True)
     torch.ops.bnrnn.poison_memory(True)
     yield
@@ -117,7 +117,7 @@ def test_agrees_at_any_size(cell: str, data: st.DataObject) -> None:
 @pytest.mark.parametrize("cell", OPS)
 @pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
 def test_every_instruction_set_agrees(cell: str, norm: str, isa: str) -> None:
-    if isa not in _library.facts()["instruction_sets"]:
+    if isa not in loading.facts()["instruction_sets"]:
         pytest.skip(f"this processor has no {isa}")
     best = torch.ops.bnrnn.instruction_set()
     torch.ops.bnrnn.use_instruction_set(isa)
@@ -298,20 +298,20 @@ def test_what_a_kernel_does_not_cover_is_said(which: str) -> None:
 
 
 def test_facts_name_the_instruction_set() -> None:
-    facts = _library.facts()
+    facts = loading.facts()
     assert facts["available"]
     assert facts["instruction_set"] in facts["instruction_sets"]
 
 
 def load_again(monkeypatch: pytest.MonkeyPatch, path: Any) -> None:
     """Look for the shared object elsewhere. What has been loaded stays: its operators can be registered only once."""
-    monkeypatch.setattr(_library, "OBJECT", path)
-    monkeypatch.setattr(_library, "_load", _library._load.__wrapped__)
+    monkeypatch.setattr(loading, "OBJECT", path)
+    monkeypatch.setattr(loading, "_load", loading._load.__wrapped__)
 
 
 def test_an_installation_without_kernels_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    load_again(monkeypatch, _library.OBJECT.with_name("missing.so"))
-    assert "installed without CPU kernels" in str(_library.facts()["reason"])
+    load_again(monkeypatch, loading.OBJECT.with_name("missing.so"))
+    assert "installed without CPU kernels" in str(loading.facts()["reason"])
     call = build(Case("lstm"), requires_grad=False)
     with pytest.raises(ValueError, match="C\\+\\+ compiler"):
         ops.lstm(*call.args, backend="cpu", **call.kwargs)  # type: ignore[arg-type]
@@ -322,7 +322,7 @@ def test_a_broken_object_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Any
     broken = tmp_path / "broken.so"
     broken.write_bytes(b"not an object")
     load_again(monkeypatch, broken)
-    assert "could not be loaded" in str(_library.facts()["reason"])
+    assert "could not be loaded" in str(loading.facts()["reason"])
 
 
 def test_an_object_of_other_sources_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
@@ -331,4 +331,4 @@ def test_an_object_of_other_sources_says_so(monkeypatch: pytest.MonkeyPatch, tmp
     (tmp_path / "_kernels.so").touch()
     monkeypatch.setattr(torch.ops, "load_library", lambda path: None)
     load_again(monkeypatch, tmp_path / "_kernels.so")
-    assert "built from other sources" in str(_library.facts()["reason"])
+    assert "built from other sources" in str(loading.facts()["reason"])

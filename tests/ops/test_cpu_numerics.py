@@ -9,7 +9,7 @@ import torch
 from tests.ops.cpu_cases import Call, Case, build, difference, run
 
 from bnrnn import ops
-from bnrnn.ops import Site, Sites, _library
+from bnrnn.ops import Site, Sites, loading
 
 OPS = {"lstm": ops.lstm, "gru": ops.gru, "rnn": ops.rnn}
 ISAS = ["baseline", "avx2", "avx512"]
@@ -18,12 +18,12 @@ EVERYWHERE = [("input", "frame"), ("input", "sequence"), ("input", "layer"), ("r
 WHERE = [(cell, *where) for cell in OPS for where in EVERYWHERE]
 WHERE += [("lstm", "cell", "frame"), ("lstm", "cell", "layer")]
 
-pytestmark = pytest.mark.skipif(not _library.OBJECT.exists(), reason="the package was installed without CPU kernels")
+pytestmark = pytest.mark.skipif(not loading.OBJECT.exists(), reason="the package was installed without CPU kernels")
 
 
 @pytest.fixture
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    if request.param not in _library.facts()["instruction_sets"]:
+    if request.param not in loading.facts()["instruction_sets"]:
         pytest.skip(f"this processor has no {request.param}")
     best = torch.ops.bnrnn.instruction_set()
     torch.ops.bnrnn.use_instruction_set(request.param)

@@ -8,45 +8,61 @@ from typing import Any
 import pytest
 
 from bnrnn.ops import Site, Sites
-from bnrnn.ops.dispatch import BACKENDS, dispatch
+from bnrnn.ops.cells import CELLS
+from bnrnn.ops.dispatch import BACKENDS, choose
 from bnrnn.ops.sites import split
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
 
-def reference(*args: Any, **kwargs: Any) -> Any:
-    return "reference", args, kwargs
+CALL: Any = object()
 
 
-def kernel(reason: str | None) -> Any:
-    return SimpleNamespace(
-        unsupported=lambda *args, **kwargs: reason, cpu=lambda *args, **kwargs: ("cpu", args, kwargs)
-    )
+def kernel(name: str, reason: str | None) -> Any:
+    def unsupported(cell: Any, call: Any) -> str | None:
+        assert (cell, call) == (CELLS["gru"], CALL)
+        return reason
+
+    return SimpleNamespace(name=name, unsupported=unsupported)
 
 
 @pytest.mark.parametrize(
-    ("backend", "of", "taken"),
+    ("backend", "reasons", "taken"),
     [
-        ("auto", None, "reference"),
-        ("auto", kernel("dtype"), "reference"),
-        ("auto", kernel(None), "cpu"),
-        ("reference", None, "reference"),
-        ("reference", kernel(None), "reference"),
-        ("cpu", kernel(None), "cpu"),
+        ("auto", {}, None),
+        ("auto", {"cpu": "dtype"}, None),
+        ("auto", {"cpu": None}, "cpu"),
+        ("auto", {"triton": None, "cpu": None}, "triton"),
+        ("auto", {"triton": "device", "cpu": None}, "cpu"),
+        ("reference", {}, None),
+        ("reference", {"cpu": None}, None),
+        ("cpu", {"triton": None, "cpu": None}, "cpu"),
+        ("triton", {"cpu": None, "triton": None}, "triton"),
     ],
 )
-def test_the_choice(backend: Any, of: Any, taken: str) -> None:
-    assert dispatch(backend, reference, of, 1, 2, three=3) == (taken, (1, 2), {"three": 3})
+def test_the_choice(backend: Any, reasons: dict[str, str | None], taken: str | None) -> None:
+    chosen = choose(backend, [kernel(*item) for item in reasons.items()], CELLS["gru"], CALL)
+    assert (chosen and chosen.name) == taken
 
 
-@pytest.mark.parametrize(("of", "reason"), [(None, "it is not built"), (kernel("a reason"), "a reason")])
-def test_what_the_kernel_does_not_cover(of: Any, reason: str) -> None:
-    with pytest.raises(ValueError, match=f"backend='cpu' cannot take this call: {reason}; use backend='auto'"):
-        dispatch("cpu", reference, of, 1)
+@pytest.mark.parametrize(
+    ("backend", "reasons", "reason"),
+    [
+        ("cpu", {}, "it is not built here"),
+        ("cpu", {"cpu": "a reason"}, "a reason"),
+        ("cpu", {"triton": None, "cpu": "a reason"}, "a reason"),
+        ("triton", {"cpu": None}, "it is not built here"),
+        ("torch", {"cpu": None}, "torch's own recurrences are whole layers"),
+        ("gpu", {"cpu": None}, "allowed are 'auto', 'reference', 'cpu', 'triton', 'torch'"),
+    ],
+)
+def test_what_the_kernel_does_not_cover(backend: Any, reasons: dict[str, str | None], reason: str) -> None:
+    with pytest.raises(ValueError, match=f"backend='{backend}' cannot take this call: {reason}.*; use backend='auto'"):
+        choose(backend, [kernel(*item) for item in reasons.items()], CELLS["gru"], CALL)
 
 
 def test_names() -> None:
-    assert BACKENDS == ("auto", "reference", "cpu")
+    assert BACKENDS == ("auto", "reference", "cpu", "triton", "torch")
 
 
 def test_which_sites_take_batch_statistics() -> None:

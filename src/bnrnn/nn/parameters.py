@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +16,9 @@ from bnrnn.nn.norm.presets import resolve
 from bnrnn.nn.sequences import permute
 from bnrnn.nn.values import integer, probability
 from bnrnn.ops.cells import Cell, Name
-from bnrnn.ops.dispatch import BACKENDS
-from bnrnn.ops.dispatch import Backend as KernelBackend
+from bnrnn.ops.dispatch import BACKENDS, Backend
 
 Layer = TypeVar("Layer", bound="RecurrentParameters")
-Backend: TypeAlias = KernelBackend | Literal["torch"]
 Mode = Literal["LSTM", "GRU", "RNN_TANH", "RNN_RELU"]
 MODES: dict[Name, Mode] = {"lstm": "LSTM", "gru": "GRU", "tanh": "RNN_TANH", "relu": "RNN_RELU"}
 
@@ -72,9 +70,8 @@ class RecurrentParameters(nn.Module):
             warnings.warn(
                 f"dropout={dropout} acts between layers, and num_layers=1 has none", UserWarning, stacklevel=3
             )
-        backends = (*BACKENDS, "torch")
-        if backend not in backends:
-            raise ValueError(f"backend must be one of {', '.join(map(repr, backends))}, got {backend!r}")
+        if backend not in BACKENDS:
+            raise ValueError(f"backend must be one of {', '.join(map(repr, BACKENDS))}, got {backend!r}")
         if dtype is not None and not dtype.is_floating_point:
             raise TypeError(f"dtype must be a floating-point type, got {dtype}")
         self.norm = resolve(norm, has_cell=cell.has_cell)

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from bnrnn.nn import plain, sequences
-from bnrnn.nn._recurrence import has_kernel
 from bnrnn.nn.arguments import check_input, check_rows, check_start_step, check_state, check_tokens
 from bnrnn.nn.norm.site import Normalization, warn_if_unset
 from bnrnn.nn.parameters import RecurrentParameters
@@ -20,7 +19,7 @@ from bnrnn.nn.stream import Stream
 from bnrnn.nn.values import is_transformed
 from bnrnn.ops import Sites
 from bnrnn.ops.dispatch import Backend
-from bnrnn.ops.recurrence import Recurrence, recur
+from bnrnn.ops.recurrence import Recurrence, kernel, recur
 from bnrnn.ops.sites import Statistics
 
 
@@ -91,7 +90,7 @@ class RecurrentLayer(RecurrentParameters):
         weight_hh, bias, weight_hr = (self._parameter(name, "_l0") for name in names)
         assert weight_hh is not None
         call = Recurrence(x, tuple(s[0] for s in state), self.weight_ih_l0, weight_hh, bias, weight_hr=weight_hr)
-        return not has_kernel(self._cell, call)
+        return kernel(self._cell, call) is None
 
     def _recurrence(
         self, index: int, suffix: str, x: Tensor, state: State, batch_sizes: Tensor | None, start_step: int

@@ -2,16 +2,17 @@
 
 from typing import Any
 
-from bnrnn.ops import _library
+from bnrnn.ops import loading
 from bnrnn.ops.average import average_
-from bnrnn.ops.gru import gru
-from bnrnn.ops.lstm import lstm
-from bnrnn.ops.rnn import rnn
+from bnrnn.ops.gru.function import gru
+from bnrnn.ops.loading import release_memory
+from bnrnn.ops.lstm.function import lstm
+from bnrnn.ops.rnn.function import rnn
 from bnrnn.ops.sites import Site, Sites
 
-__all__ = ["Site", "Sites", "average_", "backends", "gru", "lstm", "rnn"]
+__all__ = ["Site", "Sites", "average_", "backends", "gru", "lstm", "release_memory", "rnn"]
 
 
 def backends() -> dict[str, dict[str, Any]]:
     """What can run the recurrences here: for each backend whether it is available, and why not or on what it runs."""
-    return {"reference": {"available": True}, "cpu": _library.facts()}
+    return {"reference": {"available": True}, "cpu": loading.facts()}

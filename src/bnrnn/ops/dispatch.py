@@ -1,40 +1,57 @@
-"""The choice between the reference recurrence and a kernel."""
+"""The choice between a cell's kernels and its reference."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from collections.abc import Sequence
+from typing import Literal, Protocol, get_args, runtime_checkable
 
-Backend = Literal["auto", "reference", "cpu"]
+from bnrnn.ops.cells import Cell
+from bnrnn.ops.record import Recurrence, Result
+
+Backend = Literal["auto", "reference", "cpu", "triton", "torch"]
+"""``"auto"`` is the first kernel that covers a call, else the reference; ``"torch"`` is a layer's."""
 BACKENDS: tuple[str, ...] = get_args(Backend)
 
 
 @runtime_checkable
 class Kernel(Protocol):
-    """A compiled implementation of one cell."""
+    """A compiled implementation of the recurrences."""
 
-    def unsupported(self, *args: Any, **kwargs: Any) -> str | None:
+    @property
+    def name(self) -> str:
+        """The backend it answers to."""
+        ...
+
+    def unsupported(self, cell: Cell, call: Recurrence) -> str | None:
         """Why the kernel cannot take this call; None if it can."""
         ...
 
-    def cpu(self, *args: Any, **kwargs: Any) -> Any:
-        """The call itself, with the reference's arguments and results."""
+    def run(self, cell: Cell, call: Recurrence) -> Result:
+        """The call itself, with the reference's results. Only where :meth:`unsupported` has no objection."""
         ...
 
 
-def dispatch(backend: Backend, reference: Callable[..., Any], kernel: Kernel | None, *args: Any, **kwargs: Any) -> Any:
-    """Run the kernel where it covers the call, and the reference where not.
+def choose(backend: Backend, kernels: Sequence[Kernel], cell: Cell, call: Recurrence) -> Kernel | None:
+    """The kernel that a call takes, of those in the order of preference; None for the reference.
 
     Raises:
-        ValueError: ``backend="cpu"`` was asked for and does not cover the call.
+        ValueError: a kernel was asked for by name and does not cover the call.
     """
+    if backend == "auto":
+        for kernel in kernels:
+            if kernel.unsupported(cell, call) is None:
+                return kernel
+        return None
     if backend == "reference":
-        return reference(*args, **kwargs)
-    reason = "it is not built" if kernel is None else kernel.unsupported(*args, **kwargs)
-    if kernel is not None and reason is None:
-        return kernel.cpu(*args, **kwargs)
-    if backend == "cpu":
-        raise ValueError(
-            f"backend='cpu' cannot take this call: {reason}; use backend='auto' or backend='reference' instead"
-        )
-    return reference(*args, **kwargs)
+        return None
+    reason = "it is not built here" if backend in BACKENDS else f"allowed are {', '.join(map(repr, BACKENDS))}"
+    if backend == "torch":
+        reason = "torch's own recurrences are whole layers, so only a layer hands a call to them"
+    for kernel in kernels:
+        if kernel.name == backend:
+            reason = kernel.unsupported(cell, call)
+            if reason is None:
+                return kernel
+    raise ValueError(
+        f"backend={backend!r} cannot take this call: {reason}; use backend='auto' or backend='reference' instead"
+    )

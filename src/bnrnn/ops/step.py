@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from bnrnn.ops import _library
+from bnrnn.ops import loading
+from bnrnn.ops.cells import CELLS, Name
 
-Net = Literal["lstm", "gru", "tanh", "relu"]
-NETS: dict[Net, int] = {"lstm": 0, "gru": 1, "tanh": 2, "relu": 3}
-GATES: dict[Net, int] = {"lstm": 4, "gru": 3, "tanh": 1, "relu": 1}
 State = tuple[Tensor, ...]
 
 
@@ -22,27 +19,28 @@ def unsupported(weight: Tensor) -> str | None:
         return f"a tensor on {weight.device}"
     if weight.dtype not in (torch.float32, torch.float64):
         return f"dtype {weight.dtype} (the kernel has float32 and float64)"
-    return _library.why_not()
+    return loading.why_not()
 
 
 def lay_out(
-    net: Net, weight_ih: Tensor, weight_hh: Tensor, table: Tensor, zoneout: tuple[float, ...]
+    name: Name, weight_ih: Tensor, weight_hh: Tensor, table: Tensor, zoneout: tuple[float, ...]
 ) -> Callable[[Tensor, State, int], State]:
     """A function of the step's input, the state and the row of the table that gives the new state.
 
     Args:
-        net: the cell.
+        name: the cell's.
         weight_ih: ``(gates * H, I)``.
         weight_hh: ``(gates * H, H)``.
         table: a row for each time step: scale and shift of the input's product and of the state's, ``gates * H`` each,
             and of the cell, ``H`` each.
         zoneout: probabilities of keeping the old h and, for an LSTM, the old c.
     """
-    packed_ih, packed_hh = (_packed(weight, GATES[net]) for weight in (weight_ih, weight_hh))
-    number, keep_h, keep_c = NETS[net], zoneout[0], zoneout[-1]
+    cell = CELLS[name]
+    packed_ih, packed_hh = (_packed(weight, cell.gates) for weight in (weight_ih, weight_hh))
+    number, keep_h, keep_c = cell.number, zoneout[0], zoneout[-1]
     op = torch.ops.bnrnn.step.default
 
-    if net == "lstm":
+    if cell.has_cell:
 
         def step(x: Tensor, state: State, row: int) -> State:
             h, c = state
@@ -61,7 +59,7 @@ def lay_out(
 
 def _packed(weight: Tensor, gates: int) -> Tensor:
     """``(gates * H, K)`` as ``(blocks, K, gates, lanes)``: a block is one vector of units, zeros beyond the last."""
-    lanes = torch.ops.bnrnn.vector_bytes() // weight.element_size()
+    lanes = loading.vector_bytes() // weight.element_size()
     units, inputs = len(weight) // gates, weight.shape[1]
     blocks = -(-units // lanes)
     padded = weight.new_zeros(gates, blocks * lanes, inputs)

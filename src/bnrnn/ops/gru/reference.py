@@ -5,31 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bnrnn._shapes import Float
 from bnrnn.ops.normalize import StepNormalizer, normalize_input
+from bnrnn.ops.record import Recurrence, Result
 from bnrnn.ops.scan import State, accumulation_dtype, input_product, recurrent_product, scan, zoneout
-from bnrnn.ops.sites import Sites, Statistics, split
+from bnrnn.ops.sites import Statistics, split
 
 
-def gru(
-    x: Tensor,
-    h0: Float[Tensor, "B H"],
-    weight_ih: Float[Tensor, "G I"],
-    weight_hh: Float[Tensor, "G H"],
-    bias: Float[Tensor, " G"] | None,
-    bias_hn: Float[Tensor, " H"] | None,
-    *,
-    sites: Sites,
-    batch_sizes: Tensor | None = None,
-    recurrent_mask: Tensor | None = None,
-    zoneout_h: Tensor | None = None,
-) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B H"], Statistics]:
+def gru(call: Recurrence) -> Result:
     r"""See :func:`bnrnn.ops.gru`."""
+    x, (h0,), weight_ih, weight_hh, bias, bias_hn, _, sites, batch_sizes, recurrent_mask, _ = call
     hidden = h0.shape[1]
-    sizes = (
-        2 * hidden,
-        hidden,
-    )  # the two gates, and the candidate whose recurrent part the reset gate scales
+    sizes = (2 * hidden, hidden)  # the two gates, and the candidate whose recurrent part the reset gate scales
     wx = input_product(x, weight_ih)
     dtype, acc = wx.dtype, accumulation_dtype(wx.dtype)
     parts = [
@@ -50,7 +36,7 @@ def gru(
         a_rz, a_n = recurrent_product(h, recurrent_mask, weight_hh).split(sizes, 1)
         r, z = plus(summed_rz(recurrent_rz(a_rz, t) + b_rz, t), bias_rz).sigmoid().chunk(2, 1)
         n = plus(summed_n(b_n + r * plus(recurrent_n(a_n, t), bias_hn), t), bias_n).tanh()
-        return (zoneout(zoneout_h, t, h, n + z * (h - n)),)
+        return (zoneout(call.zoneout_h, t, h, n + z * (h - n)),)
 
     output, (h,) = scan(step, wx, (h0.to(acc),), batch_sizes)
     taken = {
@@ -63,4 +49,4 @@ def gru(
         for name, (rz, n) in taken.items()
         if rz is not None and n is not None
     }
-    return output.to(dtype), h.to(h0.dtype), statistics
+    return output.to(dtype), (h.to(h0.dtype),), statistics

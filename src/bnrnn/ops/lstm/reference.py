@@ -5,28 +5,16 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnrnn._shapes import Float
 from bnrnn.ops.normalize import StepNormalizer, normalize_input
+from bnrnn.ops.record import Recurrence, Result
 from bnrnn.ops.scan import State, accumulation_dtype, input_product, recurrent_product, scan, zoneout
-from bnrnn.ops.sites import Sites, Statistics, collect
+from bnrnn.ops.sites import collect
 
 
-def lstm(
-    x: Tensor,
-    h0: Float[Tensor, "B R"],
-    c0: Float[Tensor, "B H"],
-    weight_ih: Float[Tensor, "G I"],
-    weight_hh: Float[Tensor, "G R"],
-    bias: Float[Tensor, " G"] | None,
-    weight_hr: Float[Tensor, "R H"] | None = None,
-    *,
-    sites: Sites,
-    batch_sizes: Tensor | None = None,
-    recurrent_mask: Tensor | None = None,
-    zoneout_h: Tensor | None = None,
-    zoneout_c: Tensor | None = None,
-) -> tuple[Float[Tensor, "T B R"], Float[Tensor, "B R"], Float[Tensor, "B H"], Statistics]:
+def lstm(call: Recurrence) -> Result:
     r"""See :func:`bnrnn.ops.lstm`."""
+    x, (h0, c0), weight_ih, weight_hh, bias, _, weight_hr, sites, batch_sizes, recurrent_mask, _ = call
+    zoneout_h, zoneout_c = call.zoneout_h, call.zoneout_c
     wx = input_product(x, weight_ih)
     dtype, acc = wx.dtype, accumulation_dtype(wx.dtype)
     wx, input_statistics = normalize_input(wx.to(acc), sites.input, batch_sizes)
@@ -52,4 +40,4 @@ def lstm(
         summed=summed.statistics(len(wx)),
         cell=cell.statistics(len(wx)),
     )
-    return output.to(dtype), h.to(h0.dtype), c.to(c0.dtype), statistics
+    return output.to(dtype), (h.to(h0.dtype), c.to(c0.dtype)), statistics

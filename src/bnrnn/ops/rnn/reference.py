@@ -6,26 +6,15 @@ from typing import Literal
 
 from torch import Tensor
 
-from bnrnn._shapes import Float
 from bnrnn.ops.normalize import StepNormalizer, normalize_input
+from bnrnn.ops.record import Recurrence, Result
 from bnrnn.ops.scan import State, accumulation_dtype, input_product, recurrent_product, scan, zoneout
-from bnrnn.ops.sites import Sites, Statistics, collect
+from bnrnn.ops.sites import collect
 
 
-def rnn(
-    x: Tensor,
-    h0: Float[Tensor, "B H"],
-    weight_ih: Float[Tensor, "H I"],
-    weight_hh: Float[Tensor, "H H"],
-    bias: Float[Tensor, " H"] | None,
-    *,
-    nonlinearity: Literal["tanh", "relu"] = "tanh",
-    sites: Sites,
-    batch_sizes: Tensor | None = None,
-    recurrent_mask: Tensor | None = None,
-    zoneout_h: Tensor | None = None,
-) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B H"], Statistics]:
+def rnn(call: Recurrence, nonlinearity: Literal["tanh", "relu"]) -> Result:
     r"""See :func:`bnrnn.ops.rnn`."""
+    x, (h0,), weight_ih, weight_hh, bias, _, _, sites, batch_sizes, recurrent_mask, _ = call
     wx = input_product(x, weight_ih)
     dtype, acc = wx.dtype, accumulation_dtype(wx.dtype)
     wx, input_statistics = normalize_input(wx.to(acc), sites.input, batch_sizes)
@@ -37,7 +26,7 @@ def rnn(
         pre = summed(a + b, t)
         if bias is not None:
             pre = pre + bias
-        return (zoneout(zoneout_h, t, h, pre.tanh() if nonlinearity == "tanh" else pre.relu()),)
+        return (zoneout(call.zoneout_h, t, h, pre.tanh() if nonlinearity == "tanh" else pre.relu()),)
 
     output, (h,) = scan(step, wx, (h0.to(acc),), batch_sizes)
     statistics = collect(
@@ -45,4 +34,4 @@ def rnn(
         recurrent=recurrent.statistics(len(wx)),
         summed=summed.statistics(len(wx)),
     )
-    return output.to(dtype), h.to(h0.dtype), statistics
+    return output.to(dtype), (h.to(h0.dtype),), statistics
