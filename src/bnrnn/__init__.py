@@ -11,6 +11,7 @@ from bnrnn.nn import (
     Shift,
     batch_statistics,
     estimate_population_statistics,
+    fold,
     norms,
 )
 from bnrnn.ops import backends
@@ -27,5 +28,6 @@ __all__ = [
     "backends",
     "batch_statistics",
     "estimate_population_statistics",
+    "fold",
     "norms",
 ]

@@ -88,11 +88,6 @@ def test_options_that_do_not_go_together_are_refused() -> None:
             PixelConfig(**options)  # type: ignore[arg-type]
     PixelConfig(norm="input-sequence", batch_size=1)  # its statistics are over the steps as well
     assert task(decay="cosine", epochs=10).learning_rate(5) == pytest.approx(0.5e-3)
-    patient = task(patience=3)
-    assert patient.plan.patience == 3
-    assert patient.config.evaluation_options == ()  # evaluations decide how long it is trained
-    assert task().plan.patience == 0
-    assert "evaluate_every" in task().config.evaluation_options
 
 
 def test_rows_of_the_statistics() -> None:

@@ -122,12 +122,6 @@ def test_a_run_out_of_patience_ends_complete(tmp_path: Path, stops: list[int]) -
     assert run(tmp_path / "b", BestAt21(Plan(updates=49, evaluate_every=7, selection="loss")))["updates"] == 49
 
 
-def test_evaluations_in_equal_parts_of_an_epoch(tmp_path: Path) -> None:
-    run(tmp_path, ToyTask(Plan(updates=14, evaluations_per_epoch=2)))  # an epoch has 7 updates
-    found = [row["update"] for row in rows(tmp_path) if row["kind"] == "evaluation"]
-    assert found == [0, 3, 7, 10, 14]
-
-
 def test_seeds_give_different_runs_and_the_same_seed_the_same(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         run(tmp_path / name, ToyTask(PLAN, seed=seed), max_updates=10)

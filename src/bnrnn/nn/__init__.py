@@ -1,5 +1,6 @@
 """The layers and what belongs to them."""
 
+from bnrnn.nn.folding import fold
 from bnrnn.nn.gru import GRU
 from bnrnn.nn.lstm import LSTM
 from bnrnn.nn.masked import MaskedBatchNorm
@@ -25,5 +26,6 @@ __all__ = [
     "Shift",
     "batch_statistics",
     "estimate_population_statistics",
+    "fold",
     "norms",
 ]

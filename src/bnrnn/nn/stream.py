@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bnrnn.nn import eager_step
+from bnrnn.nn.affine import affine
 from bnrnn.nn.arguments import check_input, check_start_step, check_state, check_tokens
-from bnrnn.nn.norm import BatchNorm, LayerNorm, Normalization
+from bnrnn.nn.norm import LayerNorm
 from bnrnn.nn.norm.site import warn_if_unset
 from bnrnn.nn.parameters import RecurrentParameters
 from bnrnn.nn.sequences import State
@@ -113,16 +114,16 @@ class _LaidOut:
     def __init__(self, layer: RecurrentParameters, suffix: str) -> None:
         norms = layer._sites(suffix)
         weight_ih, weight_hh = (getattr(layer, name + suffix).detach() for name in ("weight_ih", "weight_hh"))
-        scale_x, shift_x = _affine(norms.get("input"))
-        scale_h, shift_h = _affine(norms.get("recurrent"))
-        scale_s, shift_s = _affine(norms.get("summed"))
+        scale_x, shift_x = affine(norms.get("input"))
+        scale_h, shift_h = affine(norms.get("recurrent"))
+        scale_s, shift_s = affine(norms.get("summed"))
         if scale_s is not None:
             scale_x = scale_h = scale_s
         bias, bias_hn = layer._biases(suffix)
         if bias_hn is not None:  # a GRU's, inside the product with the reset gate
             inside = F.pad(bias_hn, (2 * layer.hidden_size, 0))
             shift_h = _sum(shift_h, inside if scale_s is None else inside * scale_s)
-        columns = [scale_x, _sum(shift_x, shift_s, bias), scale_h, shift_h, *_affine(norms.get("cell"))]
+        columns = [scale_x, _sum(shift_x, shift_s, bias), scale_h, shift_h, *affine(norms.get("cell"))]
         steps = max((len(c) for c in columns if c is not None), default=1)
         self._last = steps - 1
         name, weight_hr = layer._cell.name, layer._parameter("weight_hr", suffix)
@@ -134,20 +135,6 @@ class _LaidOut:
 
     def __call__(self, x: Tensor, state: State, step: int) -> State:
         return self._step(x, state, min(step, self._last))
-
-
-def _affine(norm: Normalization | None) -> tuple[Tensor | None, Tensor | None]:
-    """Scale and shift ``(S, n)`` of each step in use, None where there is none."""
-    if norm is None:
-        return None, None
-    beta = None if norm.beta is None else norm.beta.detach().unsqueeze(0)
-    if not isinstance(norm.spec, BatchNorm):
-        return None, beta
-    assert norm.gamma is not None
-    mean, var = norm.population(0, max(1, norm.rows_in_use))
-    scale = norm.gamma.detach() * torch.rsqrt(var + norm.spec.eps)
-    shift = -scale * mean
-    return scale.to(norm.gamma.dtype), (shift if beta is None else shift + beta).to(norm.gamma.dtype)
 
 
 def _sum(*terms: Tensor | None) -> Tensor | None:

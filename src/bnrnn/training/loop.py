@@ -144,7 +144,8 @@ class _Run:
             self._update()
             self.at.seconds = time.perf_counter() - started
             epoch_ended = self.at.position == 0
-            if self._due():
+            every = self.plan.evaluate_every
+            if self.at.update % every == 0 if every else epoch_ended:
                 self._evaluate()
             late = time.perf_counter() - saved > self.options.checkpoint_seconds
             if self.stopping or late or epoch_ended or self.at.update == self.end or self._out_of_patience():
@@ -152,14 +153,6 @@ class _Run:
                 saved = time.perf_counter()
             if self.stopping:
                 raise InterruptionError(f"stopped at update {self.at.update:,}")
-
-    def _due(self) -> bool:
-        """Whether an evaluation comes after the update that was done."""
-        every, parts = self.plan.evaluate_every, self.plan.evaluations_per_epoch
-        if every:
-            return self.at.update % every == 0
-        length = self.task.epoch_length(self.at.epoch)
-        return self.at.position in {part * length // parts for part in range(parts)}
 
     def _out_of_patience(self) -> bool:
         return 0 < self.plan.patience <= self.at.waited

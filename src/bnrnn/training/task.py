@@ -40,7 +40,6 @@ class Plan:
     Args:
         updates: the experiment's full length.
         evaluate_every: updates between evaluations on the validation part; 0 for the end of each epoch.
-        evaluations_per_epoch: where that is 0, evaluations in equal parts of each epoch, the last at its end.
         population_every: updates between evaluations with population statistics as well, each at the first evaluation
             from there on; 0 for the final evaluation only.
         log_every: updates averaged into one training row of the metrics.
@@ -55,7 +54,6 @@ class Plan:
 
     updates: int
     evaluate_every: int = 0
-    evaluations_per_epoch: int = 1
     population_every: int = 0
     log_every: int = 50
     clip: float | None = None

@@ -159,8 +159,7 @@ class WordTask:
         self.plan = Plan(
             updates=self.rules.epochs * length,
             patience=config.patience,
-            evaluate_every=config.evaluate_every,
-            evaluations_per_epoch=self.rules.rounds,
+            evaluate_every=config.evaluate_every or (part if self.rules.rounds > 1 else 0),
             # rows of training metrics that end where evaluations do: the training perplexity is that between two
             log_every=next((every for every in range(50, 19, -1) if part % every == 0), 50),
             population_every=config.population_every,

@@ -49,7 +49,6 @@ class SpeechTask:
             updates=config.epochs * self._length,
             evaluate_every=config.evaluate_every,
             population_every=config.population_every,
-            patience=config.patience,
             clip=config.clip,
             selection=config.selection,
             selection_statistics=config.selection_statistics,
