@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import os
+import resource
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -173,3 +174,17 @@ def test_an_unwritable_cache_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     declare(monkeypatch, "http://127.0.0.1:9/nothing")
     with pytest.raises(DataError, match=r"cannot write to .*BNRNN_CACHE"):
         registry.fetch("set/file.bin")
+
+
+def test_a_full_disk_names_the_file_and_leaves_no_part(
+    server: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declare(monkeypatch, server + "good.bin")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # writing beyond fails as on a full disk
+    try:
+        with pytest.raises(DataError, match=r"cannot write .*set/file\.bin: File too large; make room"):
+            registry.fetch("set/file.bin")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list((cache / "set").iterdir()) == []

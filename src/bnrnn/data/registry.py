@@ -8,6 +8,7 @@ verified once is remembered by size and modification time, so that a large file 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -309,7 +310,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
     """A temporary path beside ``target``, moved onto it at the end if it still exists, removed on an error.
 
     Raises:
-        DataError: the folder cannot be written to.
+        DataError: the folder cannot be written to, or the disk is full.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -323,6 +324,10 @@ def atomic_file(target: Path) -> Iterator[Path]:
         yield part
         if part.exists():
             os.replace(part, target)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise DataError(f"cannot write {target}: {error.strerror}; make room, or set BNRNN_CACHE") from error
     finally:
         part.unlink(missing_ok=True)
 

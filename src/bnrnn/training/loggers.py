@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,6 @@ class WandbLogger(Logger):
             import wandb
         except ModuleNotFoundError as error:
             raise RunError("--wandb needs the package wandb: pip install 'bnrnn[wandb]'") from error
-        import os
-
         try:
             self.run = wandb.init(
                 dir=str(path),
