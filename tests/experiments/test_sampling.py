@@ -148,14 +148,23 @@ def test_bad_calls_are_refused(characters: Path, tmp_path: Path) -> None:
         Sampler(tmp_path)
 
 
-def test_a_run_does_not_go_on_with_another_vocabulary(tmp_path: Path) -> None:
+def test_a_run_does_not_go_on_with_another_text(tmp_path: Path) -> None:
     folder = train_characters(tmp_path, whole_test=False)
     source = tmp_path / "text.txt"
-    source.write_text(source.read_text(encoding="utf-8").replace("naïve", "naive"), encoding="utf-8")
+    text = source.read_text(encoding="utf-8")
     config = CHAR_LM.restore(json.loads((folder / "config.json").read_text()))
     session = Session(quiet=True, device="cpu", resume=True)
-    with pytest.raises(RunError, match=r"its vocabulary of .* is not the text's"):
+
+    def go_on() -> None:
         run(CHAR_LM.describe(config), lambda: CHAR_LM.build(config), session, RunFolder(folder), "test")
+
+    source.write_text(text.replace("cat", "act"), encoding="utf-8")  # the same characters
+    with pytest.raises(RunError, match=r"1\. text\.txt: not the data that the run in .* was trained on"):
+        go_on()
+    source.write_text(text.replace("naïve", "naive"), encoding="utf-8")
+    (folder / "sources.json").unlink()  # as of a version that kept no digests
+    with pytest.raises(RunError, match=r"its vocabulary of .* is not the text's"):
+        go_on()
 
 
 def test_lengths_are_measured_and_drawn(characters: Path, words: Path) -> None:
