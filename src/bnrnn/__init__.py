@@ -14,7 +14,7 @@ from bnrnn.nn import (
     fold,
     norms,
 )
-from bnrnn.ops import backends
+from bnrnn.ops import backends, release_memory
 
 __all__ = [
     "GRU",
@@ -30,4 +30,5 @@ __all__ = [
     "estimate_population_statistics",
     "fold",
     "norms",
+    "release_memory",
 ]

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
+from torch.autograd.functional import jacobian
 from torch.func import functional_call
 
 from bnrnn import batch_statistics
@@ -201,3 +203,71 @@ def test_parametrized_weights(cell: str, norm: str | None) -> None:
     close(output, expected)
     (output * tensor(4, 5, 4)).sum().backward()
     assert all(p.grad.abs().max() > 0 for p in layer.parametrizations["weight_hh_l0"].parameters())
+
+
+def product_with_jacobian(run: Any, x: Tensor, tangent: Tensor) -> Tensor:
+    """By central differences of float64 numbers."""
+    step = 1e-6
+    with torch.no_grad():
+        return (run(x + step * tangent) - run(x - step * tangent)) / (2 * step)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # met inside of torch's forward mode
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("norm", [None, *NORMS])
+@pytest.mark.parametrize("how", ["plain", "frozen", "no_grad"])
+def test_forward_mode(cell: str, norm: str | None, how: str) -> None:
+    """Tangents of the input and of a weight go through, also where nothing asks for a gradient."""
+    layer = make(cell, 3, 9, 2, norm=norm, statistics=3, bidirectional=True).eval()
+    layer.requires_grad_(how == "plain")
+    x, tangent = tensor(5, 4, 3), tensor(5, 4, 3, seed=1)
+    for context in (torch.enable_grad(), batch_statistics(layer)):
+        with context, torch.no_grad() if how == "no_grad" else torch.enable_grad():
+            expected = product_with_jacobian(lambda z: call(layer, z)[0], x, tangent)
+            with forward_ad.dual_level():
+                output, _ = call(layer, forward_ad.make_dual(x, tangent))
+                found = forward_ad.unpack_dual(output).tangent
+    assert found is not None
+    close(found, expected, 1e-6)
+    weight = layer.weight_hh_l1.detach()
+    tangent = tensor(*weight.shape, seed=2)
+
+    def with_weight(value: Tensor) -> Tensor:
+        return functional_call(layer, {"weight_hh_l1": value}, (x,))[0]
+
+    with forward_ad.dual_level():
+        found = forward_ad.unpack_dual(with_weight(forward_ad.make_dual(weight, tangent))).tangent
+    close(found, product_with_jacobian(with_weight, weight, tangent), 1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("norm", [None, "recurrent", "layer"])
+def test_jacobians_of_every_strategy(cell: str, norm: str | None) -> None:
+    layer = make(cell, 2, 9, norm=norm, statistics=3).eval().requires_grad_(False)
+    x = tensor(3, 2, 2)
+
+    def run(z: Tensor) -> Tensor:
+        return call(layer, z)[0]
+
+    expected = jacobian(run, x)
+    close(jacobian(run, x, vectorize=True), expected)
+    close(jacobian(run, x, vectorize=True, strategy="forward-mode"), expected)
+    close(torch.func.jacrev(run)(x), expected)
+    close(torch.func.jacfwd(run)(x), expected)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("norm", [None, *NORMS])
+@pytest.mark.parametrize("training", [True, False])
+def test_batched_gradients(cell: str, norm: str | None, training: bool) -> None:
+    layer = make(cell, 3, 9, 2, norm=norm, statistics=3).train(training)
+    x = tensor(5, 4, 3).requires_grad_()
+    output, _ = call(layer, x, lengths=[5, 3, 5, 4])
+    cotangents = tensor(3, *output.shape, seed=1)
+    leaves = [x, *layer.parameters()]
+    batched = torch.autograd.grad(output, leaves, cotangents, is_grads_batched=True, retain_graph=True)
+    for k in range(3):
+        alone = torch.autograd.grad(output, leaves, cotangents[k], retain_graph=True)
+        for found, expected in zip(batched, alone, strict=True):
+            close(found[k], expected)

@@ -176,8 +176,6 @@ class Normalization(nn.Module):
         momentum = 0.0 if spec.momentum is None or self.override is not None else spec.momentum
         rows = end - start
         average_(self.mean, self.var, self.count, mean[:rows], var[:rows], start, momentum)
-        if rows < self.count.shape[0]:  # a batch over all rows leaves none empty
-            self._fill()
         return unseen
 
     @property
@@ -207,14 +205,6 @@ class Normalization(nn.Module):
                 else:
                     own.data = value
         return distributed or shared
-
-    def _fill(self) -> None:
-        """Give each empty row the values of the nearest earlier row that has some, else of the first that has."""
-        has = self.count > 0
-        own = torch.where(has, torch.arange(len(has), device=has.device), -1).cummax(0).values
-        source = torch.where(own < 0, has.int().argmax(), own)
-        self.mean.copy_(self.mean[source])
-        self.var.copy_(self.var[source])
 
     def restore(self, table: Table) -> None:
         """Take over statistics of the same site, of as many rows or fewer."""
