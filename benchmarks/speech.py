@@ -16,7 +16,6 @@ import argparse
 import itertools
 import json
 import multiprocessing
-import resource
 import statistics
 import tempfile
 import time
@@ -76,13 +75,32 @@ def update(task: SpeechTask, optimizer: torch.optim.Optimizer, place: tuple[int,
 
 
 def peak(config: KaldiConfig, queue: Any) -> None:
-    """Peak memory of a process that does one update, in MiB, beside that before it."""
+    """Peak memory of a process that does the epoch's largest update, in MiB, beside that before it."""
     torch.set_num_threads(1)
     task = build(config)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    update(task, task.optimizer(), (0, 0))
-    queue.put((before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    optimizer, before = task.optimizer(), _peak()
+    lengths = task.parts["train"].lengths
+    frames = [int(lengths[batch].max()) * len(batch) for batch in task._batches(0)]
+    done = update(task, optimizer, (0, frames.index(max(frames))))
+    queue.put({"frames": int(done["frames"]), "before": round(before), "peak": round(_peak())})
     task.loader.close()
+
+
+def measured(config: KaldiConfig) -> dict[str, int]:
+    """What :func:`peak` finds in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=peak, args=(config, queue))
+    process.start()
+    found = queue.get()
+    process.join()
+    return found
+
+
+def _peak() -> float:
+    """MiB; unlike getrusage's it does not begin with the parent's."""
+    line = next(row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
 
 
 def main() -> None:
@@ -116,14 +134,7 @@ def main() -> None:
                     rows[norm].append(row)
         for task in tasks.values():
             task.loader.close()
-        context = multiprocessing.get_context("spawn")
-        memory = {}
-        for norm, config in configs.items():
-            queue = context.Queue()
-            process = context.Process(target=peak, args=(config, queue))
-            process.start()
-            memory[norm] = queue.get()
-            process.join()
+        memory = {norm: measured(config) for norm, config in configs.items()}
     found = {
         norm: {
             "seconds": round(statistics.median(row["seconds"] for row in rows[norm]), 3),
@@ -133,8 +144,7 @@ def main() -> None:
                 statistics.median(row["frames"] / row["processor_seconds"] for row in rows[norm])
             ),
             "waiting": round(statistics.median(row["waiting"] for row in rows[norm]), 5),
-            "peak_mib": round(memory[norm][1]),
-            "peak_mib_before": round(memory[norm][0]),
+            "memory_mib": memory[norm],
         }
         for norm in NORMS
     }

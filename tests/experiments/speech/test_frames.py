@@ -117,6 +117,23 @@ def test_evaluation_weights_by_frames_and_batches_do_not_matter(made: tuple[Path
     assert set(found[0]) == {"fce", "fer"}
 
 
+def test_evaluation_batches_are_full_for_their_statistics(made: tuple[Path, Path]) -> None:
+    task = build(config(made, norm="input-sequence", evaluation_batch_size=6))
+    asked: list[int] = []
+    inner = task.loader.batches
+
+    def batches(part: str, plan: list[np.ndarray]) -> object:
+        asked.extend(map(len, plan))
+        return inner(part, plan)
+
+    task.loader.batches = batches  # pyright: ignore
+    with torch.no_grad(), bnrnn.batch_statistics(task.model.eval()):
+        task.evaluate(task.model, "valid", "batch")
+    assert sum(asked) == len(task.parts["valid"].names)
+    assert task.rows("valid", "batch") == 6
+    assert set(asked) <= {5, 6}
+
+
 def test_batches_are_functions_of_epoch_and_position(made: tuple[Path, Path]) -> None:
     task = build(config(made))
     walked = {(0, 3): task.batch(0, 3), (0, 4): task.batch(0, 4), (1, 0): task.batch(1, 0), (0, 1): task.batch(0, 1)}
