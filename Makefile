@@ -72,7 +72,7 @@ $(VENV)/.ready-demo: $(SOURCES)
 	$(call set-up,experiments)
 
 $(VENV)/.ready-dev: $(SOURCES)
-	$(call set-up,speech$(comma)onnx$(comma)hub$(comma)tensorboard$(comma)dev)
+	$(call set-up,speech$(comma)onnx$(comma)tensorboard$(comma)dev)
 	touch $@
 
 $(VENV)/.ready-docs: $(SOURCES)

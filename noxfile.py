@@ -24,14 +24,14 @@ def _install(session: nox.Session, torch: str, *extras: str) -> None:
 @nox.parametrize("torch", [OLDEST, TESTED])
 def tests(session: nox.Session, torch: str) -> None:
     """The tests on one Python with the oldest and the tested torch."""
-    _install(session, torch, "speech", "onnx", "hub", "tensorboard", "dev")
+    _install(session, torch, "speech", "onnx", "tensorboard", "dev")
     session.run("pytest", *([] if os.environ.get("BNRNN_DATA") else ["-m", "not real_data"]), *session.posargs)
 
 
 @nox.session(python="3.12")
 def lint(session: nox.Session) -> None:
     """Style, types, layering, declared dependencies."""
-    _install(session, TESTED, "speech", "onnx", "hub", "tensorboard", "dev")
+    _install(session, TESTED, "speech", "onnx", "tensorboard", "dev")
     for command in (
         ("ruff", "check"),
         ("ruff", "format", "--check"),
