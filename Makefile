@@ -32,6 +32,7 @@ lint: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/deptry src
 
 smoke: $(VENV)/.ready-demo
 	for norm in none recurrent; do \
