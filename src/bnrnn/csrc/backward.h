@@ -2,7 +2,7 @@
 //
 // A worker first turns the gradient of its blocks' states into that of their pre-activations; after the meeting it
 // multiplies those of all blocks with its own columns of the recurrent weights. The weights' gradients are summed over
-// a chunk of steps at a time.
+// a chunk of steps at a time. With a projection, the gradient of its own blocks of outputs comes first, and a meeting.
 
 template <typename T, typename C>
 struct Backward {
@@ -15,6 +15,7 @@ struct Backward {
     Arena keep, scratch;
     Slabs<T, G> slabs;
     LayerNorm<T, C> layer_norm;
+    BackwardProjection<T, G> projection;
     InputGradient<T, G> input;
     WeightGradients<T, G> weights;
     FeatureGradients<T, G> features;
@@ -33,16 +34,18 @@ struct Backward {
           scratch(problem.scratch),
           slabs(m, keep, scratch, true),
           layer_norm(m, keep, scratch),
+          projection(m, scratch),
           input(m, scratch),
           weights(m, scratch),
           features(m, scratch) {
         apart = scratch.take<Stages>(m.crossing ? m.blocks : 0);
         const std::int64_t block_rows = m.blocks * p.batch;
-        columns_h = scratch.take<T>(m.blocks * m.width * m.blocks * L);
+        const std::int64_t output_rows = m.output_blocks * p.batch;
+        columns_h = scratch.take<T>(m.blocks * m.width * m.output_blocks * L);
         if (m.separate && !m.keep_input) panel_x = scratch.take<T>(m.blocks * p.inputs * m.width);
-        grad_h = scratch.take<T>(block_rows * L);
+        grad_h = scratch.take<T>(output_rows * L);
         if (C::has_cell_state) grad_c = scratch.take<T>(block_rows * L);
-        if (p.mask) through_mask = scratch.take<T>(block_rows * L);
+        if (p.mask) through_mask = scratch.take<T>(output_rows * L);
         grad_recurrent = scratch.take<T>(block_rows * m.chunk * m.width);
         input_ring = m.sequence ? p.steps : m.chunk;
         grad_input = m.separate ? scratch.take<T>(block_rows * input_ring * m.width) : grad_recurrent;
@@ -69,23 +72,48 @@ struct Backward {
         features.clear(block);
         weights.clear(block);
         if (panel_x) pack_rows<T, G>(m, p.weight_ih, p.inputs, block, panel_x + block * p.inputs * m.width);
-        receive_final(block, m.rows(0), p.batch);
+        receive_cell_state(block, m.rows(0), p.batch);
     }
 
-    // Rows whose last valid step is at hand take up the gradient of their final state.
-    void receive_final(std::int64_t block, std::int64_t from, std::int64_t to) const {
-        const int lanes = m.lanes(block);
+    // Rows whose last valid step is at hand take up the gradients of their final state.
+    void receive_state(std::int64_t block, std::int64_t from, std::int64_t to) const {
         for (std::int64_t r = from; r < to; ++r) {
-            const std::int64_t at = r * p.units + block * L;
-            store(grads_h(block) + r * L, p.grad_h_n ? load(p.grad_h_n + at, lanes) : Vec<T>{});
-            if (C::has_cell_state) store(grads_c(block) + r * L, p.grad_c_n ? load(p.grad_c_n + at, lanes) : Vec<T>{});
+            const std::int64_t at = r * m.outputs + block * L;
+            store(grads_h(block) + r * L, p.grad_h_n ? load(p.grad_h_n + at, m.output_lanes(block)) : Vec<T>{});
         }
     }
 
-    Vec<T> state_gradient(std::int64_t t, std::int64_t block, std::int64_t r) const {
+    void receive_cell_state(std::int64_t block, std::int64_t from, std::int64_t to) const {
+        if (!C::has_cell_state) return;
+        for (std::int64_t r = from; r < to; ++r) {
+            const std::int64_t at = r * p.units + block * L;
+            store(grads_c(block) + r * L, p.grad_c_n ? load(p.grad_c_n + at, m.lanes(block)) : Vec<T>{});
+        }
+    }
+
+    Vec<T> output_gradient(std::int64_t t, std::int64_t block, std::int64_t r) const {
         Vec<T> d = load(grads_h(block) + r * L);
-        if (p.grad_output) d += load(p.grad_output + (t * p.batch + r) * p.units + block * L, m.lanes(block));
+        if (p.grad_output) d += load(p.grad_output + (t * p.batch + r) * m.outputs + block * L, m.output_lanes(block));
         return d;
+    }
+
+    // Of what the cell gives, projected or not.
+    Vec<T> state_gradient(std::int64_t t, std::int64_t block, std::int64_t r) const {
+        return m.projects ? load(projection.grad_u(block) + r * L) : output_gradient(t, block, r);
+    }
+
+    // Gradients of own blocks of outputs at step t, through their zoneout.
+    void through_zoneout(std::int64_t t, std::int64_t block, std::int64_t n) const {
+        T *to = projection.grad_h(block, t), *grad_h = grads_h(block);
+        for (std::int64_t r = 0; r < n; ++r) {
+            Vec<T> d = output_gradient(t, block, r);
+            if (p.zoneout_h) {
+                const Vec<T> kept = d * zoneout_h_at(m, t, block, r);
+                store(grad_h + r * L, kept);
+                d -= kept;
+            }
+            store(to + r * L, d);
+        }
     }
 
     void state_product(std::int64_t t, std::int64_t n, std::int64_t begin, std::int64_t end) const {
@@ -99,21 +127,23 @@ struct Backward {
         for (std::int64_t block = begin; block < end; ++block)
             for (std::int64_t r = 0; r < n; ++r) {
                 const Vec<T> d = load(through_mask + (block * p.batch + r) * L) *
-                                 load(p.mask + r * p.units + block * L, m.lanes(block));
+                                 load(p.mask + r * m.outputs + block * L, m.output_lanes(block));
                 T* to = grads_h(block) + r * L;
                 store(to, adds_to_state() ? load(to) + d : d);
             }
     }
 
     void finish(std::int64_t block) const {
-        const int lanes = m.lanes(block);
         weights.write(block);
         features.write(block);
-        for (std::int64_t r = 0; r < p.batch; ++r) {
-            const std::int64_t at = r * p.units + block * L;
-            store(p.grad_h0 + at, load(grads_h(block) + r * L), lanes);
-            if (C::has_cell_state) store(p.grad_c0 + at, load(grads_c(block) + r * L), lanes);
-        }
+        for (std::int64_t r = 0; C::has_cell_state && r < p.batch; ++r)
+            store(p.grad_c0 + r * p.units + block * L, load(grads_c(block) + r * L), m.lanes(block));
+    }
+
+    void finish_output(std::int64_t block) const {
+        if (m.projects) weights.write_projection(block);
+        for (std::int64_t r = 0; r < p.batch; ++r)
+            store(p.grad_h0 + r * m.outputs + block * L, load(grads_h(block) + r * L), m.output_lanes(block));
     }
 
     // Own blocks at step t, stage by stage.
@@ -136,11 +166,18 @@ struct Backward {
         const std::int64_t begin = m.first(worker, workers), end = m.first(worker + 1, workers);
         layer_norm.begin = begin, layer_norm.end = end, layer_norm.barrier = &barrier;
         work_at(begin);
+        const std::int64_t first = m.first_output(worker, workers), last = m.first_output(worker + 1, workers);
         for (std::int64_t block = begin; block < end; ++block) start(block);
-        over_panels(begin, end, [&](std::int64_t block, int vectors) {
-            pack_columns<T, G>(m, p.weight_hh, p.units, block * L, vectors, columns_h + block * L * m.blocks * m.width);
+        for (std::int64_t block = first; block < last; ++block) receive_state(block, m.rows(0), p.batch);
+        over_panels(first, last, [&](std::int64_t block, int vectors) {
+            pack_columns<T, G>(m, p.weight_hh, m.outputs, block * L, vectors,
+                               columns_h + block * L * m.blocks * m.width);
         });
         input.pack(worker, workers);
+        if (m.projects) {
+            projection.pack(begin, end);
+            for (std::int64_t block = first; block < last; ++block) weights.clear_projection(block);
+        }
         for (std::int64_t high = p.steps; high > 0;) {
             const std::int64_t low = (high - 1) / m.chunk * m.chunk;
             if (panel_x)
@@ -149,8 +186,16 @@ struct Backward {
                                         slabs.inputs(block, low));
             for (std::int64_t t = high - 1; t >= low; --t) {
                 const std::int64_t n = m.rows(t);
+                for (std::int64_t block = first; block < last; ++block) {
+                    receive_state(block, m.rows(t + 1), n);
+                    if (m.projects) through_zoneout(t, block, n);
+                }
+                if (m.projects) {
+                    meet(barrier);
+                    projection.multiply(t, n, begin, end);
+                }
                 for (std::int64_t block = begin; block < end; ++block) {
-                    receive_final(block, m.rows(t + 1), n);
+                    receive_cell_state(block, m.rows(t + 1), n);
                     if (m.crossing) continue;
                     Stages own(*this, t, block, n);
                     own.state();
@@ -159,19 +204,21 @@ struct Backward {
                 }
                 if (m.crossing) stages_apart(t, n);
                 meet(barrier);
-                state_product(t, n, begin, end);
+                state_product(t, n, first, last);
             }
             if (is_layer(p.input))
                 layer_norm.gradient(
                     AllGates<C>{m.input_slot}, low, high, m.width,
                     [&](std::int64_t block, std::int64_t s) { return grads_input(block, s); },
                     [&](std::int64_t block, std::int64_t s) { return slabs.inputs(block, s); });
-            const bool packed = weights.pack(slabs.state, low, high, worker, workers);
+            const bool packed = weights.pack(slabs, low, high, worker, workers);
             if (packed || is_layer(p.input)) meet(barrier);
             for (std::int64_t block = begin; block < end; ++block) {
                 weights.add_recurrent(block, slabs.state, grads_recurrent(block, low), low, high);
                 if (!m.sequence) weights.add_input(block, grads_input(block, low), low, high);
             }
+            for (std::int64_t block = first; m.projects && block < last; ++block)
+                weights.add_projection(block, slabs.unprojected, projection.grad_h(block, low), low, high);
             weights.started |= m.rows(low) > 0;
             if (p.grad_x && !m.sequence) {
                 input.write(grad_input, input_ring, low, high, worker, workers);
@@ -190,5 +237,6 @@ struct Backward {
             if (p.grad_x) input.write(grad_input, input_ring, 0, p.steps, worker, workers);
         }
         for (std::int64_t block = begin; block < end; ++block) finish(block);
+        for (std::int64_t block = first; block < last; ++block) finish_output(block);
     }
 };

@@ -121,7 +121,7 @@ struct Gru {
             for (std::int64_t r = 0; r < n; ++r) {
                 const Vec<T> old = load(old_h + r * m.stride), c = load(candidate + r * L);
                 Vec<T> h = gru_output<T>(c, load(update + r * L), old);
-                if (p.zoneout_h) h = zoned_out<T>(h, old, zoneout_at(m, p.zoneout_h, p.zoneout_h_varies, t, block, r));
+                if (p.zoneout_h) h = zoned_out<T>(h, old, zoneout_h_at(m, t, block, r));
                 s.write_state(t + 1, block, r, h);
                 store(out + r * p.units, h, lanes);
             }
@@ -161,7 +161,7 @@ struct Gru {
                 const Vec<T> z = load(update + r * L), c = load(candidate + r * L);
                 Vec<T> dh = s.state_gradient(t, block, r), kept{};
                 if (p.zoneout_h) {
-                    kept = dh * zoneout_at(m, p.zoneout_h, p.zoneout_h_varies, t, block, r);
+                    kept = dh * zoneout_h_at(m, t, block, r);
                     dh -= kept;
                 }
                 store(grad_h + r * L, dh * z + kept);

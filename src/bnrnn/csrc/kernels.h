@@ -22,6 +22,8 @@ namespace {
 #include "pack.h"
 #include "input.h"
 #include "weights.h"
+#include "projection.h"
+#include "zoneout.h"
 #include "forward.h"
 #include "backward.h"
 #include "preactivation.h"

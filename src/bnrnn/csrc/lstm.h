@@ -87,18 +87,21 @@ struct Lstm {
             T* new_c = s.slabs.cell_states(block, t + 1);
             T* out = p.output + t * p.batch * p.units + block * L;
             const T* old_h = s.slabs.raw_states(t) + block * L;
+            T* unprojected = s.slabs.unprojected_states(t) + block * L;
             for (std::int64_t r = 0; r < n; ++r) {
                 const Vec<T> c = load(fresh + r * L);
                 const Vec<T> y = tanh<T>((load(white + r * L) - affine.mean[0]) * affine.scale[0] + beta);
                 Vec<T> h = lstm_output<T>(load(out_gate + r * L), y);
-                if (p.zoneout_h)
-                    h = zoned_out<T>(h, load(old_h + r * m.stride),
-                                     zoneout_at(m, p.zoneout_h, p.zoneout_h_varies, t, block, r));
+                if (p.zoneout_h && !m.projects)
+                    h = zoned_out<T>(h, load(old_h + r * m.stride), zoneout_h_at(m, t, block, r));
                 if (p.zoneout_c)
-                    store(new_c + r * L, zoned_out<T>(c, load(old_c + r * L),
-                                                      zoneout_at(m, p.zoneout_c, p.zoneout_c_varies, t, block, r)));
-                s.write_state(t + 1, block, r, h);
-                store(out + r * p.units, h, lanes);
+                    store(new_c + r * L, zoned_out<T>(c, load(old_c + r * L), zoneout_c_at(m, t, block, r)));
+                if (m.projects) {
+                    store(unprojected + r * m.unit_stride, p.round_to_bfloat16 ? round_to_bfloat16(h) : h);
+                } else {
+                    s.write_state(t + 1, block, r, h);
+                    store(out + r * p.units, h, lanes);
+                }
             }
         }
     };
@@ -144,8 +147,8 @@ struct Lstm {
                 const Vec<T> centred = load(white + r * L) - affine.mean[0];
                 const Vec<T> y = tanh<T>(centred * affine.scale[0] + beta);
                 Vec<T> dh = s.state_gradient(t, block, r);
-                if (p.zoneout_h) {
-                    const Vec<T> kept = dh * zoneout_at(m, p.zoneout_h, p.zoneout_h_varies, t, block, r);
+                if (p.zoneout_h && !m.projects) {
+                    const Vec<T> kept = dh * zoneout_h_at(m, t, block, r);
                     store(grad_h + r * L, kept);
                     dh -= kept;
                 }
@@ -190,7 +193,7 @@ struct Lstm {
                 const Vec<T> i = load(act), f = load(act + L), g = load(act + 2 * L);
                 Vec<T> dc = load(grad_c + r * L), kept{};
                 if (p.zoneout_c) {
-                    kept = dc * zoneout_at(s.m, p.zoneout_c, p.zoneout_c_varies, t, block, r);
+                    kept = dc * zoneout_c_at(s.m, t, block, r);
                     dc -= kept;
                 }
                 dc += k[0] * load(grad_y + r * L) + (k[1] * (load(fresh + r * L) - mean_c) + k[2]);

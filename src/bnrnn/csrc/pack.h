@@ -1,34 +1,42 @@
 // Weights as panels for their products, and gradients of weights back from panels.
 
+// Rows of a matrix of `depth` columns, as many as there are lanes, as one vector for each column, `width` apart.
+template <typename T>
+inline void pack_lanes(const T* rows, int lanes, std::int64_t depth, T* panel, std::int64_t width) {
+    constexpr int L = Lanes<T>::count;
+    for (std::int64_t k = 0; k < depth; k += L) {
+        const int count = static_cast<int>(least(L, depth - k));
+        Vec<T> tile[L];
+        for (int l = 0; l < L; ++l) tile[l] = l < lanes ? load(rows + l * depth + k, count) : Vec<T>{};
+        transpose<T>(tile);
+        for (int i = 0; i < count; ++i) store(panel + (k + i) * width, tile[i]);
+    }
+}
+
+template <typename T>
+inline void unpack_lanes(const T* panel, std::int64_t width, int lanes, std::int64_t depth, T* rows) {
+    constexpr int L = Lanes<T>::count;
+    for (std::int64_t k = 0; k < depth; k += L) {
+        const int count = static_cast<int>(least(L, depth - k));
+        Vec<T> tile[L];
+        for (int i = 0; i < L; ++i) tile[i] = i < count ? load(panel + (k + i) * width) : Vec<T>{};
+        transpose<T>(tile);
+        for (int l = 0; l < lanes; ++l) store(rows + l * depth + k, tile[l], count);
+    }
+}
+
 // Rows of a weight (G * units, depth) that belong to one block, as a panel [k][gate][lane].
 template <typename T, int G>
 inline void pack_rows(const Plan<T, G>& m, const T* weight, std::int64_t depth, std::int64_t block, T* panel) {
-    const int lanes = m.lanes(block);
-    for (std::int64_t k = 0; k < depth; k += m.L) {
-        const int count = static_cast<int>(least(m.L, depth - k));
-        for (int q = 0; q < G; ++q) {
-            const T* from = weight + (q * m.p.units + block * m.L) * depth + k;
-            Vec<T> tile[m.L];
-            for (int l = 0; l < m.L; ++l) tile[l] = l < lanes ? load(from + l * depth, count) : Vec<T>{};
-            transpose<T>(tile);
-            for (int i = 0; i < count; ++i) store(panel + (k + i) * m.width + q * m.L, tile[i]);
-        }
-    }
+    for (int q = 0; q < G; ++q)
+        pack_lanes<T>(weight + (q * m.p.units + block * m.L) * depth, m.lanes(block), depth, panel + q * m.L, m.width);
 }
 
 template <typename T, int G>
 inline void unpack_rows(const Plan<T, G>& m, const T* panel, std::int64_t depth, std::int64_t block, T* weight) {
-    const int lanes = m.lanes(block);
-    for (std::int64_t k = 0; k < depth; k += m.L) {
-        const int count = static_cast<int>(least(m.L, depth - k));
-        for (int q = 0; q < G; ++q) {
-            T* to = weight + (q * m.p.units + block * m.L) * depth + k;
-            Vec<T> tile[m.L];
-            for (int i = 0; i < m.L; ++i) tile[i] = i < count ? load(panel + (k + i) * m.width + q * m.L) : Vec<T>{};
-            transpose<T>(tile);
-            for (int l = 0; l < lanes; ++l) store(to + l * depth, tile[l], count);
-        }
-    }
+    for (int q = 0; q < G; ++q)
+        unpack_lanes<T>(panel + q * m.L, m.width, m.lanes(block), depth,
+                        weight + (q * m.p.units + block * m.L) * depth);
 }
 
 // Columns [column, column + vectors * L) of a weight (G * units, depth), as a panel [block][gate][lane][column].

@@ -58,7 +58,10 @@ struct Plan {
     static constexpr std::int64_t width = G * L;
 
     const Problem<T>& p;
-    std::int64_t blocks, stride, chunk;
+    std::int64_t blocks, chunk;
+    std::int64_t outputs, output_blocks;  // of h: other than the units where it is projected
+    std::int64_t stride, unit_stride;     // of rows of h, and of units
+    bool projects;
     bool separate;    // W_hh h and W_ih x are kept apart
     bool keep_input;  // W_ih x is kept for the backward pass, not computed again
     bool raw_state;   // the state is also kept as it is before the recurrent mask and rounding
@@ -71,8 +74,15 @@ struct Plan {
     Plan(const Problem<T>& problem, std::int64_t rows_at_once, const C&)
         : p(problem), has_cell_state(C::has_cell_state) {
         blocks = (p.units + L - 1) / L;
-        stride = blocks * L;
-        if (stride * sizeof(T) % 2048 == 0) stride += L;  // rows 4 KiB apart would share few cache sets
+        projects = p.weight_hr;
+        outputs = projects ? p.outputs : p.units;
+        output_blocks = (outputs + L - 1) / L;
+        const auto stride_of = [](std::int64_t count) {
+            const bool aliases = count * L * sizeof(T) % 2048 == 0;  // rows 4 KiB apart would share few cache sets
+            return (count + aliases) * L;
+        };
+        stride = stride_of(output_blocks);
+        unit_stride = stride_of(blocks);
         chunk = p.batch * 2 > rows_at_once ? 2 : rows_at_once / p.batch;
         chunk = least(chunk, p.steps < 2 ? 2 : p.steps);
         separate = C::always_separate || normalizes(p.input) || normalizes(p.recurrent);
@@ -98,6 +108,8 @@ struct Plan {
     }
     std::int64_t first(int worker, int workers) const { return blocks * worker / workers; }
     int lanes(std::int64_t block) const { return static_cast<int>(least(L, p.units - block * L)); }
+    std::int64_t first_output(int worker, int workers) const { return output_blocks * worker / workers; }
+    int output_lanes(std::int64_t block) const { return static_cast<int>(least(L, outputs - block * L)); }
 
     template <int N>
     SiteBlock<T, N> at(const Site<T>& site, std::int64_t block) const {
@@ -108,17 +120,19 @@ struct Plan {
 template <typename T, int G>
 struct Slabs {
     const Plan<T, G>& m;
-    T *state, *raw, *cell = nullptr, *recurrent, *input = nullptr;
-    std::int64_t state_ring, step_ring, input_ring;
+    T *state, *raw, *unprojected, *cell = nullptr, *recurrent, *input = nullptr;
+    std::int64_t state_ring, unit_ring, step_ring, input_ring;
 
     // With `keep`, room for all steps; without, for those in use.
     Slabs(const Plan<T, G>& plan, Arena& keep, Arena& scratch, bool kept) : m(plan) {
         const auto& p = m.p;
         state_ring = kept ? p.steps + 1 : 2;
+        unit_ring = kept ? p.steps : 1;
         step_ring = kept ? p.steps : m.separate ? 1 : m.chunk;
         input_ring = (kept && m.keep_input) || m.sequence ? p.steps : m.chunk;
         state = keep.template take<T>(state_ring * p.batch * m.stride);
         raw = m.raw_state ? keep.template take<T>(state_ring * p.batch * m.stride) : state;
+        unprojected = keep.template take<T>(m.projects ? unit_ring * p.batch * m.unit_stride : 0);
         if (m.has_cell_state) cell = keep.template take<T>(m.blocks * state_ring * p.batch * m.L);
         recurrent = keep.template take<T>(m.blocks * step_ring * p.batch * m.width);
         if (m.separate) {
@@ -129,6 +143,7 @@ struct Slabs {
 
     T* states(std::int64_t t) const { return state + t % state_ring * m.p.batch * m.stride; }
     T* raw_states(std::int64_t t) const { return raw + t % state_ring * m.p.batch * m.stride; }
+    T* unprojected_states(std::int64_t t) const { return unprojected + t % unit_ring * m.p.batch * m.unit_stride; }
     T* cell_states(std::int64_t block, std::int64_t t) const {
         return cell + (block * state_ring + t % state_ring) * m.p.batch * m.L;
     }

@@ -95,16 +95,3 @@ template <typename T, int G>
 inline Vec<T> bias_of(const Plan<T, G>& m, std::int64_t block, int q) {
     return m.p.bias ? load(m.p.bias + q * m.p.units + block * m.L, m.lanes(block)) : Vec<T>{};
 }
-
-// A new state of which the old one keeps a share.
-template <typename T>
-__attribute__((always_inline)) inline Vec<T> zoned_out(Vec<T> fresh, Vec<T> old, Vec<T> share) {
-    return fresh + share * (old - fresh);
-}
-
-// The step's zoneout: a mask, or one number for all.
-template <typename T, int G>
-inline Vec<T> zoneout_at(const Plan<T, G>& m, const T* z, bool varies, std::int64_t t, std::int64_t block,
-                         std::int64_t r) {
-    return varies ? load(z + (t * m.p.batch + r) * m.p.units + block * m.L, m.lanes(block)) : splat(z[0]);
-}

@@ -29,6 +29,7 @@ struct Site {
 template <typename T>
 struct Problem {
     std::int64_t steps = 0, batch = 0, inputs = 0, units = 0;
+    std::int64_t outputs = 0;      // of the projection; h and what belongs to it have as many columns
     bool relu = false;             // RNN: relu in place of tanh
     bool round_to_bfloat16 = false;  // the state enters the recurrent product in bfloat16
 
@@ -39,6 +40,7 @@ struct Problem {
     const T* c0 = nullptr;
     const T* weight_ih = nullptr;
     const T* weight_hh = nullptr;
+    const T* weight_hr = nullptr;            // (outputs, units): h_t = weight_hr (o tanh(c)); null: h_t = o tanh(c)
     const T* bias = nullptr;
     const T* bias_hn = nullptr;
     const T* mask = nullptr;                 // (batch, units) on the state before the recurrent product
@@ -60,6 +62,7 @@ struct Problem {
     T* grad_c0 = nullptr;
     T* grad_weight_ih = nullptr;
     T* grad_weight_hh = nullptr;
+    T* grad_weight_hr = nullptr;
     T* grad_bias = nullptr;
     T* grad_bias_hn = nullptr;
 

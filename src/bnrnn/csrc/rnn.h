@@ -37,9 +37,7 @@ struct Rnn {
             const T* old_h = s.slabs.raw_states(t) + block * L;
             for (std::int64_t r = 0; r < n; ++r) {
                 Vec<T> h = rnn_output<T>(p.relu, x.at(r, 0) + bias);
-                if (p.zoneout_h)
-                    h = zoned_out<T>(h, load(old_h + r * m.stride),
-                                     zoneout_at(m, p.zoneout_h, p.zoneout_h_varies, t, block, r));
+                if (p.zoneout_h) h = zoned_out<T>(h, load(old_h + r * m.stride), zoneout_h_at(m, t, block, r));
                 s.write_state(t + 1, block, r, h);
                 store(out + r * p.units, h, lanes);
             }
@@ -68,7 +66,7 @@ struct Rnn {
             for (std::int64_t r = 0; r < n; ++r) {
                 Vec<T> dh = s.state_gradient(t, block, r);
                 if (p.zoneout_h) {
-                    const Vec<T> kept = dh * zoneout_at(m, p.zoneout_h, p.zoneout_h_varies, t, block, r);
+                    const Vec<T> kept = dh * zoneout_h_at(m, t, block, r);
                     store(grad_h + r * L, kept);
                     dh -= kept;
                 }

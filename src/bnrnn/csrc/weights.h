@@ -6,26 +6,33 @@ struct WeightGradients {
     static constexpr int L = Lanes<T>::count;
     const Plan<T, G>& m;
     const Problem<T>& p;
-    T *sum_h, *sum_x;
-    T *packed_h = nullptr, *packed_x = nullptr;
+    T *sum_h, *sum_x, *sum_r;
+    T *packed_h = nullptr, *packed_x = nullptr, *packed_r = nullptr;
     bool started = false;  // whether the sums hold anything yet
 
     WeightGradients(const Plan<T, G>& plan, Arena& scratch) : m(plan), p(plan.p) {
         constexpr std::int64_t wide = 256;
-        sum_h = scratch.take<T>(m.blocks * p.units * m.width);
+        sum_h = scratch.take<T>(m.blocks * m.outputs * m.width);
         sum_x = scratch.take<T>(m.blocks * p.inputs * m.width);
+        sum_r = scratch.take<T>(m.projects ? m.output_blocks * p.units * L : 0);
         const std::int64_t group = m.chunk * p.batch * max_rows;
-        if (p.units >= wide) packed_h = scratch.take<T>(group * row_groups(p.units));
+        if (m.outputs >= wide) packed_h = scratch.take<T>(group * row_groups(m.outputs));
+        if (m.projects && p.units >= wide) packed_r = scratch.take<T>(group * row_groups(p.units));
         if (p.inputs >= wide && !p.index && !m.sequence) packed_x = scratch.take<T>(group * row_groups(p.inputs));
     }
 
-    T* sum_h_of(std::int64_t block) const { return sum_h + block * p.units * m.width; }
+    T* sum_h_of(std::int64_t block) const { return sum_h + block * m.outputs * m.width; }
     T* sum_x_of(std::int64_t block) const { return sum_x + block * p.inputs * m.width; }
+    T* sum_r_of(std::int64_t block) const { return sum_r + block * p.units * L; }
 
     // Zeros where no product will start the sum.
     void clear(std::int64_t block) const {
         if (p.index || m.rows(0) == 0) zero(sum_x_of(block), p.inputs * m.width);
-        if (m.rows(0) == 0) zero(sum_h_of(block), p.units * m.width);
+        if (m.rows(0) == 0) zero(sum_h_of(block), m.outputs * m.width);
+    }
+
+    void clear_projection(std::int64_t block) const {
+        if (m.rows(0) == 0) zero(sum_r_of(block), p.units * L);
     }
 
     // The valid rows of steps [t, end) as stretches without a gap: whole steps, or one step's first rows.
@@ -57,15 +64,17 @@ struct WeightGradients {
         });
     }
 
-    // Both operands of steps [t, end); whether workers have to meet before they read them.
-    bool pack(const T* states, std::int64_t t, std::int64_t end, int worker, int workers) const {
-        if (packed_h) pack_operand(states, m.stride, p.units, t, end, packed_h, worker, workers);
+    // The operands of steps [t, end); whether workers have to meet before they read them.
+    bool pack(const Slabs<T, G>& slabs, std::int64_t t, std::int64_t end, int worker, int workers) const {
+        if (packed_h) pack_operand(slabs.state, m.stride, m.outputs, t, end, packed_h, worker, workers);
         if (packed_x) pack_operand(p.x, p.inputs, p.inputs, t, end, packed_x, worker, workers);
-        return packed_h || packed_x;
+        if (packed_r) pack_operand(slabs.unprojected, m.unit_stride, p.units, t, end, packed_r, worker, workers);
+        return packed_h || packed_x || packed_r;
     }
 
     // Sums of products over the rows of steps [t, end) for one block: sum[k][gate][lane] += x[k] * grad, x being packed
-    // or rows of all steps. The first stretch of all starts the sum.
+    // or rows of all steps, and grad as many vectors wide as there are gates. The first stretch of all starts the sum.
+    template <int gates>
     void weight_product(const T* x, std::int64_t x_stride, const T* packed, std::int64_t depth, const T* grad,
                         std::int64_t t, std::int64_t end, T* sum) const {
         const std::int64_t groups = row_groups(depth);
@@ -76,19 +85,25 @@ struct WeightGradients {
                 a.stride = max_rows;
                 a.group_stride = rows * max_rows;
             }
-            product<T, G>(depth, a, grad + (start - t) * p.batch * m.width, {sum, m.width, L}, started || start != t);
+            constexpr std::int64_t width = gates * L;
+            product<T, gates>(depth, a, grad + (start - t) * p.batch * width, {sum, width, L}, started || start != t);
         });
     }
 
     // `grads` are those of the block's products at steps [t, end).
     void add_recurrent(std::int64_t block, const T* states, const T* grads, std::int64_t t, std::int64_t end) const {
-        weight_product(states, m.stride, packed_h, p.units, grads, t, end, sum_h_of(block));
+        weight_product<G>(states, m.stride, packed_h, m.outputs, grads, t, end, sum_h_of(block));
+    }
+
+    void add_projection(std::int64_t block, const T* unprojected, const T* grads, std::int64_t t,
+                        std::int64_t end) const {
+        weight_product<1>(unprojected, m.unit_stride, packed_r, p.units, grads, t, end, sum_r_of(block));
     }
 
     void add_input(std::int64_t block, const T* grads, std::int64_t t, std::int64_t end) const {
         T* sum = sum_x_of(block);
         if (!p.index) {
-            weight_product(p.x, p.inputs, packed_x, p.inputs, grads, t, end, sum);
+            weight_product<G>(p.x, p.inputs, packed_x, p.inputs, grads, t, end, sum);
             return;
         }
         for (; t < end; ++t, grads += p.batch * m.width)
@@ -100,8 +115,12 @@ struct WeightGradients {
     }
 
     void write(std::int64_t block) const {
-        unpack_rows<T, G>(m, sum_h_of(block), p.units, block, p.grad_weight_hh);
+        unpack_rows<T, G>(m, sum_h_of(block), m.outputs, block, p.grad_weight_hh);
         unpack_rows<T, G>(m, sum_x_of(block), p.inputs, block, p.grad_weight_ih);
+    }
+
+    void write_projection(std::int64_t block) const {
+        unpack_lanes<T>(sum_r_of(block), L, m.output_lanes(block), p.units, p.grad_weight_hr + block * L * p.units);
     }
 };
 
