@@ -33,6 +33,7 @@ class Case:
     mask: bool = False
     zoneout: str | None = None
     nonlinearity: str = "tanh"
+    projection: int = 0
     seed: int = 0
 
     @property
@@ -40,6 +41,7 @@ class Case:
         where = "+".join(f"{site}:{kind}" for site, kind in self.sites) or "plain"
         extra = [k for k in ("population", "lengths", "one_hot", "mask") if getattr(self, k)]
         extra += [f"zoneout-{self.zoneout}"] if self.zoneout else []
+        extra += [f"projected-{self.projection}"] if self.projection else []
         extra += [] if self.bias else ["no-bias"]
         extra += [] if self.gamma else ["no-gamma"]
         return f"{self.steps}x{self.batch}x{self.inputs}x{self.units}-{'-'.join([where, *extra])}"
@@ -80,6 +82,7 @@ def build(case: Case, requires_grad: bool = True) -> Call:
     """The call in float64."""
     g = torch.Generator().manual_seed(case.seed)
     gates, T, B, H = GATES[case.cell], case.steps, case.batch, case.units
+    R = case.projection or H
     leaves: dict[str, Tensor] = {}
 
     def normal(name: str, *shape: int, scale: float = 1.0, offset: float = 0.0) -> Tensor:
@@ -115,19 +118,21 @@ def build(case: Case, requires_grad: bool = True) -> Call:
         )
     weights = (
         normal("weight_ih", gates * H, case.inputs, scale=case.inputs**-0.5),
-        normal("weight_hh", gates * H, H, scale=H**-0.5),
+        normal("weight_hh", gates * H, R, scale=R**-0.5),
         normal("bias", gates * H, scale=0.3) if case.bias else None,
     )
-    states = [normal("h0", B, H, scale=0.5)]
+    states = [normal("h0", B, R, scale=0.5)]
     if case.cell == "lstm":
         states.append(normal("c0", B, H, scale=0.5))
     if case.cell == "gru":
         weights += (normal("bias_hn", H, scale=0.3) if case.bias else None,)
+    if case.projection:
+        weights += (normal("weight_hr", R, H, scale=H**-0.5),)
     kwargs: dict[str, Any] = {"sites": Sites(**chosen), "batch_sizes": batch_sizes}
     if case.mask:
-        kwargs["recurrent_mask"] = (constant(B, H) > 0.4).double() / 0.6
+        kwargs["recurrent_mask"] = (constant(B, R) > 0.4).double() / 0.6
     if case.zoneout == "mask":
-        kwargs["zoneout_h"] = (constant(T, B, H) > 0.7).double()
+        kwargs["zoneout_h"] = (constant(T, B, R) > 0.7).double()
         if case.cell == "lstm":
             kwargs["zoneout_c"] = (constant(T, B, H) > 0.6).double()
     elif case.zoneout == "expectation":

@@ -83,6 +83,12 @@ def grid() -> list[Case]:
                 replace(base, steps=30, batch=23, inputs=40, units=70),
                 replace(base, bias=False, gamma=False, nonlinearity="relu"),
             ]
+            if cell == "lstm":
+                cases += [
+                    *variants(base, projection=[8, 33], seed=[1]),
+                    replace(base, projection=5, lengths=True, batch=9, mask=True, zoneout="mask", min_rows=4),
+                    replace(base, projection=41, steps=30, batch=23, inputs=40, units=70),
+                ]
     return cases
 
 
@@ -122,7 +128,8 @@ def test_every_instruction_set_agrees(cell: str, norm: str, isa: str) -> None:
     best = torch.ops.bnrnn.instruction_set()
     torch.ops.bnrnn.use_instruction_set(isa)
     try:
-        for case in variants(Case(cell, sites=CHOSEN[norm][cell]), units=[1, 7, 33, 70], batch=[4, 17], inputs=[41]):
+        base, projections = Case(cell, sites=CHOSEN[norm][cell]), [6, 35] if cell == "lstm" else []
+        for case in variants(base, units=[1, 7, 33, 70], batch=[4, 17], inputs=[41], projection=projections):
             for dtype, tolerance in TOLERANCE.items():
                 name, error = worst(OPS[cell], case, dtype)
                 assert error < tolerance, (case.name, name)
@@ -136,9 +143,9 @@ def test_unknown_instruction_set_is_refused() -> None:
 
 
 @pytest.mark.parametrize("norm", CHOSEN)
-@pytest.mark.parametrize("cell", OPS)
-def test_any_number_of_threads_gives_the_same_bits(cell: str, norm: str) -> None:
-    case = Case(cell, steps=40, batch=20, inputs=70, units=200, sites=CHOSEN[norm][cell])
+@pytest.mark.parametrize(("cell", "projection"), [*((cell, 0) for cell in OPS), ("lstm", 130)])
+def test_any_number_of_threads_gives_the_same_bits(cell: str, projection: int, norm: str) -> None:
+    case = Case(cell, steps=40, batch=20, inputs=70, units=200, projection=projection, sites=CHOSEN[norm][cell])
     call = build(case).to(torch.float32)
     before = torch.get_num_threads()
     results = []
@@ -243,6 +250,11 @@ def test_bfloat16_is_no_further_off_than_the_reference(cell: str, norm: str, opt
         assert error < 1.5 * difference(reference, expected)[name] + 0.01, name
 
 
+@pytest.mark.parametrize("norm", CHOSEN)
+def test_a_projection_in_bfloat16_is_no_further_off_than_the_reference(norm: str) -> None:
+    test_bfloat16_is_no_further_off_than_the_reference("lstm", norm, {"projection": 17, "mask": True})
+
+
 @pytest.mark.parametrize("cell", OPS)
 def test_autocast_is_bfloat16(cell: str) -> None:
     case = Case(cell, steps=9, batch=32, inputs=24, units=40, sites=RECURRENT[cell])
@@ -277,7 +289,6 @@ def unsupported_calls() -> dict[str, tuple[Call, str]]:
         "half precision": (plain.to(torch.float16), "float16"),
         "mixed precision": (Call((x.float(), *plain.args[1:]), plain.kwargs, {}), "different dtypes"),  # type: ignore[union-attr]
         "statistics in another precision": (with_sites(recurrent=Site("frame", torch.ones(n))), "another dtype"),
-        "projection": (Call((*plain.args, torch.zeros(19, 19)), plain.kwargs, {}), "projection"),
         "offset": (with_sites(input=Site("frame", beta=torch.zeros(n, dtype=torch.float64))), "offset"),
         "trained mask": (
             Call(plain.args, {**plain.kwargs, "recurrent_mask": torch.ones_like(h0, requires_grad=True)}, {}),  # type: ignore[arg-type]

@@ -29,22 +29,22 @@ struct Site {
 template <typename T>
 struct Problem {
     std::int64_t steps = 0, batch = 0, inputs = 0, units = 0;
-    std::int64_t outputs = 0;      // of the projection; h and what belongs to it have as many columns
-    bool relu = false;             // RNN: relu in place of tanh
+    std::int64_t outputs = 0;        // of the projection; h and what belongs to it have as many columns
+    bool relu = false;               // RNN: relu in place of tanh
     bool round_to_bfloat16 = false;  // the state enters the recurrent product in bfloat16
 
-    const T* x = nullptr;                    // (steps, batch, inputs)
-    const std::int64_t* index = nullptr;     // (steps, batch): one-hot rows in place of x
+    const T* x = nullptr;                 // (steps, batch, inputs)
+    const std::int64_t* index = nullptr;  // (steps, batch): one-hot rows in place of x
     const std::int64_t* batch_sizes = nullptr;
     const T* h0 = nullptr;
     const T* c0 = nullptr;
     const T* weight_ih = nullptr;
     const T* weight_hh = nullptr;
-    const T* weight_hr = nullptr;            // (outputs, units): h_t = weight_hr (o tanh(c)); null: h_t = o tanh(c)
+    const T* weight_hr = nullptr;  // (outputs, units): h_t = weight_hr (o tanh(c)); null: h_t = o tanh(c)
     const T* bias = nullptr;
     const T* bias_hn = nullptr;
-    const T* mask = nullptr;                 // (batch, units) on the state before the recurrent product
-    const T* zoneout_h = nullptr;            // (steps, batch, units), or one number
+    const T* mask = nullptr;       // (batch, units) on the state before the recurrent product
+    const T* zoneout_h = nullptr;  // (steps, batch, units), or one number
     const T* zoneout_c = nullptr;
     bool zoneout_h_varies = false, zoneout_c_varies = false;
     Site<T> input, recurrent, summed, cell;
@@ -52,12 +52,12 @@ struct Problem {
     T* output = nullptr;
     T* h_n = nullptr;
     T* c_n = nullptr;
-    T* saved = nullptr;                      // null: nothing is kept
+    T* saved = nullptr;  // null: nothing is kept
 
     const T* grad_output = nullptr;
     const T* grad_h_n = nullptr;
     const T* grad_c_n = nullptr;
-    T* grad_x = nullptr;                     // null: not wanted
+    T* grad_x = nullptr;  // null: not wanted
     T* grad_h0 = nullptr;
     T* grad_c0 = nullptr;
     T* grad_weight_ih = nullptr;
@@ -95,7 +95,7 @@ struct Barrier {
 
 template <typename T>
 struct Cell {
-    std::int64_t (*saved_size)(const Problem<T>&);      // elements
+    std::int64_t (*saved_size)(const Problem<T>&);       // elements
     std::int64_t (*forward_scratch)(const Problem<T>&);  // bytes
     std::int64_t (*backward_scratch)(const Problem<T>&);
     void (*forward)(const Problem<T>&, int worker, Barrier&);

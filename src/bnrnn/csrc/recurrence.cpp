@@ -65,7 +65,8 @@ struct Call {
     std::int64_t steps() const { return x.size(0); }
     std::int64_t batch() const { return x.size(1); }
     std::int64_t inputs() const { return weight_ih.size(1); }
-    std::int64_t units() const { return weight_hh.size(1); }
+    std::int64_t outputs() const { return weight_hh.size(1); }  // of h
+    std::int64_t units() const { return weight_hr ? weight_ih.size(0) / gates(net) : outputs(); }
     Layout layout(int site) const { return {site_layout, site, net, units(), steps()}; }
     bool in_double() const { return weight_hh.scalar_type() == ScalarType::Double; }
 };
@@ -144,11 +145,13 @@ void check(const Call& c, bool forward) {
     const ScalarType dtype = expect_float(c.weight_hh, "weight_hh");
     expect_dim(c.weight_hh, "weight_hh", 2);
     expect_dim(c.weight_ih, "weight_ih", 2);
-    STD_TORCH_CHECK(!c.weight_hr, "bnrnn: the CPU kernels have no projection");
-    const std::int64_t units = c.units(), inputs = c.inputs();
-    STD_TORCH_CHECK(units > 0 && inputs > 0, "bnrnn: at least one unit and one input feature are needed");
-    expect(c.weight_hh, "weight_hh", dtype, {g * units, units});
+    const std::int64_t units = c.units(), outputs = c.outputs(), inputs = c.inputs();
+    STD_TORCH_CHECK(units > 0 && outputs > 0 && inputs > 0,
+                    "bnrnn: at least one unit, one output and one input feature are needed");
+    STD_TORCH_CHECK(!c.weight_hr || c.net == Net::lstm, "bnrnn: weight_hr is an LSTM's");
+    expect(c.weight_hh, "weight_hh", dtype, {g * units, outputs});
     expect(c.weight_ih, "weight_ih", dtype, {g * units, inputs});
+    expect(c.weight_hr, "weight_hr", dtype, {outputs, units});
     const bool is_index = c.x.scalar_type() == ScalarType::Long;
     expect_dim(c.x, "x", is_index ? 2 : 3);
     const std::int64_t steps = c.steps(), batch = c.batch();
@@ -158,15 +161,15 @@ void check(const Call& c, bool forward) {
     else
         expect(c.x, "x", dtype, {steps, batch, inputs});
     if (forward) {
-        expect(c.h0, "h0", dtype, {batch, units});
+        expect(c.h0, "h0", dtype, {batch, outputs});
         expect(c.c0, "c0", dtype, {batch, units});
         STD_TORCH_CHECK(c.c0.has_value() == (c.net == Net::lstm), "bnrnn: c0 is an LSTM's, and it needs one");
     }
     expect(c.bias, "bias", dtype, {g * units});
     expect(c.bias_hn, "bias_hn", dtype, {units});
     STD_TORCH_CHECK(!c.bias_hn || c.net == Net::gru, "bnrnn: bias_hn is a GRU's");
-    expect(c.mask, "recurrent_mask", dtype, {batch, units});
-    check_zoneout(c.zoneout_h, "zoneout_h", dtype, c, units);
+    expect(c.mask, "recurrent_mask", dtype, {batch, outputs});
+    check_zoneout(c.zoneout_h, "zoneout_h", dtype, c, outputs);
     check_zoneout(c.zoneout_c, "zoneout_c", dtype, c, units);
     STD_TORCH_CHECK(!c.zoneout_c || c.net == Net::lstm, "bnrnn: zoneout_c is an LSTM's");
     check_sites(c, dtype);
@@ -186,7 +189,7 @@ Site<T>& site_of(Problem<T>& p, int i) {
 template <typename T>
 Problem<T> problem_of(const Call& c, Arguments& args, T* statistics) {
     Problem<T> p;
-    p.steps = c.steps(), p.batch = c.batch(), p.inputs = c.inputs(), p.units = c.units();
+    p.steps = c.steps(), p.batch = c.batch(), p.inputs = c.inputs(), p.units = c.units(), p.outputs = c.outputs();
     p.relu = c.net == Net::rnn_relu;
     p.round_to_bfloat16 = c.bfloat16;
     if (c.x.scalar_type() == ScalarType::Long) {
@@ -197,6 +200,7 @@ Problem<T> problem_of(const Call& c, Arguments& args, T* statistics) {
     p.batch_sizes = args.data<std::int64_t>(c.batch_sizes);
     p.h0 = args.data<T>(c.h0), p.c0 = args.data<T>(c.c0);
     p.weight_ih = args.data<T>(c.weight_ih), p.weight_hh = args.data<T>(c.weight_hh);
+    p.weight_hr = args.data<T>(c.weight_hr);
     p.bias = args.data<T>(c.bias), p.bias_hn = args.data<T>(c.bias_hn);
     p.mask = args.data<T>(c.mask);
     p.zoneout_h = args.data<T>(c.zoneout_h), p.zoneout_c = args.data<T>(c.zoneout_c);
@@ -236,8 +240,8 @@ template <typename T>
 ForwardResult forward_as(const Call& c, bool keep) {
     Arguments args;
     const Tensor& like = c.weight_hh;
-    Tensor output = allocate(like, {c.steps(), c.batch(), c.units()});
-    Tensor h_n = allocate(like, {c.batch(), c.units()});
+    Tensor output = allocate(like, {c.steps(), c.batch(), c.outputs()});
+    Tensor h_n = allocate(like, {c.batch(), c.outputs()});
     Tensor c_n = allocate(like, {c.net == Net::lstm ? c.batch() : 0, c.units()});
     Tensor statistics = allocate(like, {statistics_size(c)});
     if (c.batch() == 0) return {output, h_n, c_n, statistics, allocate(like, {0})};
@@ -262,18 +266,18 @@ Gradients backward_as(const Call& c, const OptionalTensor& grad_output, const Op
                       const OptionalTensor& grad_c_n, const Tensor& statistics, const Tensor& saved, bool need_x) {
     Arguments args;
     const Tensor& like = c.weight_hh;
-    const std::int64_t g = gates(c.net), units = c.units();
+    const std::int64_t g = gates(c.net), units = c.units(), outputs = c.outputs();
     Tensor x = allocate(like, {need_x ? c.steps() : 0, c.batch(), c.inputs()});
-    Tensor h0 = allocate(like, {c.batch(), units});
+    Tensor h0 = allocate(like, {c.batch(), outputs});
     Tensor c0 = allocate(like, {c.net == Net::lstm ? c.batch() : 0, units});
     Tensor weight_ih = allocate(like, {g * units, c.inputs()});
-    Tensor weight_hh = allocate(like, {g * units, units});
+    Tensor weight_hh = allocate(like, {g * units, outputs});
     Tensor biases = allocate(like, {(g + (c.net == Net::gru)) * units});
-    Tensor weight_hr = allocate(like, {0});
+    Tensor weight_hr = c.weight_hr ? allocate(like, {outputs, units}) : allocate(like, {0});
     Tensor sites = allocate(like, {(3 * g + 2) * units});
     expect(statistics, "statistics", like.scalar_type(), {statistics_size(c)});
     if (c.batch() == 0) {
-        for (const Tensor* t : {&weight_ih, &weight_hh, &biases, &sites})
+        for (const Tensor* t : {&weight_ih, &weight_hh, &biases, &weight_hr, &sites})
             std::memset(t->mutable_data_ptr(), 0, t->numel() * sizeof(T));
         return {x, h0, c0, weight_ih, weight_hh, biases, weight_hr, sites};
     }
@@ -281,15 +285,15 @@ Gradients backward_as(const Call& c, const OptionalTensor& grad_output, const Op
     const Cell<T>& cell = cell_of<T>(c.net);
     expect(saved, "saved", like.scalar_type(), {cell.saved_size(p)});
     p.saved = const_cast<T*>(args.data<T>(saved));
-    expect(grad_output, "grad_output", like.scalar_type(), {c.steps(), c.batch(), units});
-    expect(grad_h_n, "grad_h_n", like.scalar_type(), {c.batch(), units});
+    expect(grad_output, "grad_output", like.scalar_type(), {c.steps(), c.batch(), outputs});
+    expect(grad_h_n, "grad_h_n", like.scalar_type(), {c.batch(), outputs});
     expect(grad_c_n, "grad_c_n", like.scalar_type(), {c.net == Net::lstm ? c.batch() : 0, units});
     p.grad_output = args.data<T>(grad_output);
     p.grad_h_n = args.data<T>(grad_h_n), p.grad_c_n = args.data<T>(grad_c_n);
     const auto data = [](const Tensor& t) { return static_cast<T*>(t.mutable_data_ptr()); };
     p.grad_x = need_x ? data(x) : nullptr;
     p.grad_h0 = data(h0), p.grad_c0 = data(c0);
-    p.grad_weight_ih = data(weight_ih), p.grad_weight_hh = data(weight_hh);
+    p.grad_weight_ih = data(weight_ih), p.grad_weight_hh = data(weight_hh), p.grad_weight_hr = data(weight_hr);
     p.grad_bias = data(biases);
     if (c.net == Net::gru) p.grad_bias_hn = data(biases) + g * units;
     T* of_sites = data(sites);

@@ -36,8 +36,6 @@ class OperatorKernel:
         reason = self.why_not()
         if reason is not None:
             return reason
-        if call.weight_hr is not None:
-            return "a projection (proj_size)"
         dtype = product_dtype(call.weight_hh, self.device)
         if dtype not in self.dtypes:
             known = ", ".join(str(d).removeprefix("torch.") for d in self.dtypes)
@@ -81,11 +79,12 @@ class OperatorKernel:
         tensors, numbers, eps = precision.sites(call.sites)
         keep = is_training(*call.trained, *tensors)
         x, weight_ih, weight_hh = precision.operands(call.x, call.weight_ih, call.weight_hh)
+        weight_hr = None if call.weight_hr is None else precision.operands(call.weight_hr)[0]
         h0 = call.state[0]
         c0 = call.state[1] if cell.has_cell else None
         output, h_n, c_n, statistics, _ = torch.ops.bnrnn.recurrence.default(
             cell.number, x, *precision.others(h0, c0), weight_ih, weight_hh,
-            *precision.others(call.bias, call.bias_hn), call.weight_hr, tensors, numbers, eps, call.batch_sizes,
+            *precision.others(call.bias, call.bias_hn), weight_hr, tensors, numbers, eps, call.batch_sizes,
             *precision.others(call.recurrent_mask, call.zoneout_h, call.zoneout_c), precision.bfloat16, keep,
         )  # fmt: skip
         units = weight_hh.shape[0] // cell.gates

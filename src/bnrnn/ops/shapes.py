@@ -54,10 +54,17 @@ def _kept_on_cpu(
     if loading.why_not() is not None:
         return 0
     steps, batch = x.shape[:2]
-    units, itemsize = weight_hh.shape[1], weight_hh.dtype.itemsize
+    units, outputs, itemsize = weight_hh.shape[0] // cell.gates, weight_hh.shape[1], weight_hh.dtype.itemsize
     lanes = loading.vector_bytes() // itemsize
-    padded = (units + lanes - 1) // lanes * lanes
-    stride = padded + lanes if padded * itemsize % 2048 == 0 else padded
+
+    def padded_to_lanes(count: int) -> int:
+        return (count + lanes - 1) // lanes * lanes
+
+    def stride(count: int) -> int:
+        padded = padded_to_lanes(count)
+        return padded + lanes if padded * itemsize % 2048 == 0 else padded
+
+    padded = padded_to_lanes(units)
     sites = layout.layouts(numbers)
     input, recurrent = sites[:2]
     separate = cell.has_reset or input.normalizes or recurrent.normalizes
@@ -65,12 +72,13 @@ def _kept_on_cpu(
     wide = x.is_floating_point() and weight_ih.shape[1] > 32
     keep_input = separate and (wide or sequence or input.is_layer)
     raw_state = (mask is not None or bfloat16) and (cell.has_reset or zoneout_h is not None)
-    states = (steps + 1) * batch * stride * (2 if raw_state else 1)
+    states = (steps + 1) * batch * stride(outputs) * (2 if raw_state else 1)
+    unprojected = 0 if weight_hr is None else steps * batch * stride(units)
     cells = (steps + 1) * batch * padded if cell.has_cell else 0
     products = steps * batch * cell.gates * padded * (2 if keep_input else 1)
     ranges = (*[len(cell.groups)] * 3, 1)
     slots = sum(n for n, site in zip(ranges, sites, strict=True) if site.is_layer)
-    return states + cells + products + 2 * slots * steps * batch
+    return states + unprojected + cells + products + 2 * slots * steps * batch
 
 
 KEPT: dict[str, Callable[..., int]] = {"cpu": _kept_on_cpu}
