@@ -101,16 +101,17 @@ class Call:
         site_layout: Sequence[int], eps: Sequence[float], batch_sizes: Tensor | None, mask: Tensor | None,
         zoneout_h: Tensor | None, zoneout_c: Tensor | None, bfloat16: bool, flag: bool,
     ) -> None:  # fmt: skip
-        assert weight_hr is None
         self.cell, self.layout, self.eps, self.flag = NUMBERED[number], site_layout, eps, flag
         self.new = weight_hh.new_empty
-        self.steps, self.batch, self.inputs, self.units = *x.shape[:2], weight_ih.shape[1], weight_hh.shape[1]
+        self.steps, self.batch, self.inputs, self.outputs = *x.shape[:2], weight_ih.shape[1], weight_hh.shape[1]
+        self.units = weight_hh.shape[0] // self.cell.gates
+        self.is_projected = weight_hr is not None
         self.net = number
-        self.numbers = [self.steps, self.batch, self.inputs, self.units, int(bfloat16)]
+        self.numbers = [self.steps, self.batch, self.inputs, self.units, self.outputs, int(bfloat16)]
         self.numbers += [int(z is not None and z.dim() > 0) for z in (zoneout_h, zoneout_c)]
         is_index = not x.is_floating_point()
         operands = [None if is_index else x, x if is_index else None, batch_sizes, h0, c0, weight_ih, weight_hh]
-        operands += [bias, bias_hn, mask, zoneout_h, zoneout_c]
+        operands += [weight_hr, bias, bias_hn, mask, zoneout_h, zoneout_c]
         self.operands = [None if t is None else t.detach().contiguous() for t in operands]
         self.site_tensors = [t.detach().contiguous() for t in site_tensors]
 
@@ -133,7 +134,7 @@ class Call:
                 start += 2 * size
             tensors += [*parts, grads[i] if grads else None, grads[4] if grads and i == 3 else None]
         names = ["output", "h_n", "c_n", "saved", "grad_output", "grad_h_n", "grad_c_n", "grad_x", "grad_h0", "grad_c0"]
-        names += ["grad_ih", "grad_hh", "grad_bias", "grad_bias_hn", "scratch"]
+        names += ["grad_ih", "grad_hh", "grad_hr", "grad_bias", "grad_bias_hn", "scratch"]
         tensors += [results.get(name) for name in names]
         in_double = self.new(0).dtype == torch.float64
         return machine().call(in_double, [operation, self.net, *numbers], self.eps, tensors)
@@ -142,8 +143,8 @@ class Call:
         """Output, h_n, c_n, statistics and what the backward pass needs."""
         statistics = self.new(layout.statistics_size(self.layout, self.cell, self.steps, self.units))
         results: dict[str, Tensor | None] = {
-            "output": self.new(self.steps, self.batch, self.units),
-            "h_n": self.new(self.batch, self.units),
+            "output": self.new(self.steps, self.batch, self.outputs),
+            "h_n": self.new(self.batch, self.outputs),
             "c_n": self.new(self.batch if self.cell.has_cell else 0, self.units),
         }
         saved = self.new(self.run(0, statistics, results) if self.flag else 0)
@@ -156,14 +157,16 @@ class Call:
         gates, width = self.cell.gates, self.cell.gates * self.units
         out: dict[str, Tensor] = {
             "grad_x": self.new(self.steps if self.flag else 0, self.batch, self.inputs),
-            "grad_h0": self.new(self.batch, self.units),
+            "grad_h0": self.new(self.batch, self.outputs),
             "grad_c0": self.new(self.batch if self.cell.has_cell else 0, self.units),
             "grad_ih": self.new(width, self.inputs),
-            "grad_hh": self.new(width, self.units),
+            "grad_hh": self.new(width, self.outputs),
         }
         bias = self.new(width + self.cell.has_reset * self.units)
         sites = self.new((3 * gates + 2) * self.units)
+        projection = self.new(self.outputs, self.units) if self.is_projected else self.new(0)
         results: dict[str, Tensor | None] = {**out, "saved": saved}
+        results["grad_hr"] = projection if self.is_projected else None
         results["grad_x"] = out["grad_x"] if self.flag else None
         results["grad_bias"] = bias[:width]
         results["grad_bias_hn"] = bias[width:] if self.cell.has_reset else None
@@ -171,7 +174,7 @@ class Call:
         results |= zip(("grad_output", "grad_h_n", "grad_c_n"), given, strict=True)
         results["scratch"] = torch.empty(self.run(2, statistics, results, sites), dtype=torch.uint8)
         self.run(4, statistics, results, sites)
-        return (*out.values(), bias, self.new(0), sites)
+        return (*out.values(), bias, projection, sites)
 
 
 def forward(*arguments: Any) -> tuple[Tensor, ...]:
@@ -179,18 +182,20 @@ def forward(*arguments: Any) -> tuple[Tensor, ...]:
 
 
 def backward(*arguments: Any) -> tuple[Tensor, ...]:
-    gradients, (_, statistics, saved, number, x, _, _, *rest) = arguments[:3], arguments[3:]
+    gradients, (statistics, saved, number, x, _, _, *rest) = arguments[:3], arguments[3:]
     return Call(number, x, None, None, *rest).backward(statistics, saved, gradients)
 
 
 def step(
-    net: int, x: Tensor, h: Tensor, c: Tensor | None, weight_ih: Tensor, weight_hh: Tensor, table: Tensor, row: int,
-    zoneout_h: float, zoneout_c: float,
+    net: int, x: Tensor, h: Tensor, c: Tensor | None, weight_ih: Tensor, weight_hh: Tensor, weight_hr: Tensor | None,
+    table: Tensor, row: int, zoneout_h: float, zoneout_c: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     is_index = not x.is_floating_point()
-    new_h, new_c = torch.empty_like(h), h.new_empty(h.shape[0] if net == 0 else 0, h.shape[1])
-    tensors = [None if is_index else x, x if is_index else None, h, c, weight_ih, weight_hh, table[row], new_h, new_c]
-    numbers = [5, net, h.shape[0], weight_ih.shape[1], h.shape[1]]
+    units = h.shape[1] if c is None else c.shape[1]
+    new_h, new_c = torch.empty_like(h), h.new_empty(h.shape[0] if net == 0 else 0, units)
+    tensors = [None if is_index else x, x if is_index else None, h, c, weight_ih, weight_hh, weight_hr, table[row]]
+    tensors += [None if weight_hr is None else h.new_empty(h.shape[0], units), new_h, new_c]
+    numbers = [5, net, h.shape[0], weight_ih.shape[1], units, h.shape[1]]
     machine().call(h.dtype == torch.float64, numbers, [zoneout_h, zoneout_c], tensors)
     return new_h, new_c
 

@@ -31,9 +31,10 @@ def arguments(cell: str, case: Case, dtype: torch.dtype = torch.float32) -> tupl
     x, *rest = call.args
     state, weights = rest[: facts.states], rest[facts.states :]
     bias_hn = weights.pop() if facts.has_reset else None
+    weight_hr = weights.pop() if case.projection else None
     masks = [call.kwargs.get(k) for k in ("batch_sizes", "recurrent_mask", "zoneout_h", "zoneout_c")]
     sites = layout.flatten(call.kwargs["sites"])
-    return (facts.number, x, *[*state, None][:2], *weights, bias_hn, None, *sites, *masks, False, True)
+    return (facts.number, x, *[*state, None][:2], *weights, bias_hn, weight_hr, *sites, *masks, False, True)
 
 
 @pytest.mark.parametrize("norm", CHOSEN)
@@ -45,6 +46,14 @@ def test_opcheck(cell: str, norm: str, options: dict[str, Any]) -> None:
     torch.library.opcheck(
         torch.ops.bnrnn.recurrence.default, arguments(cell, Case(cell, sites=CHOSEN[norm][cell], **options))
     )
+
+
+@pytest.mark.parametrize("norm", CHOSEN)
+@pytest.mark.parametrize("options", [{"projection": 8}, {"projection": 5, "zoneout": "mask", "mask": True}])
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+def test_opcheck_of_a_projection(norm: str, options: dict[str, Any]) -> None:
+    case = Case("lstm", sites=CHOSEN[norm]["lstm"], **options)
+    torch.library.opcheck(torch.ops.bnrnn.recurrence.default, arguments("lstm", case))
 
 
 @pytest.mark.parametrize("norm", CHOSEN)

@@ -252,7 +252,18 @@ def test_bfloat16_is_no_further_off_than_the_reference(cell: str, norm: str, opt
 
 @pytest.mark.parametrize("norm", CHOSEN)
 def test_a_projection_in_bfloat16_is_no_further_off_than_the_reference(norm: str) -> None:
-    test_bfloat16_is_no_further_off_than_the_reference("lstm", norm, {"projection": 17, "mask": True})
+    """On the average of several calls: in some, rows of little variance magnify one rounding over another."""
+    errors: dict[str, list[tuple[float, float]]] = {}
+    for seed in range(8):
+        case = Case("lstm", 9, 32, 24, 40, CHOSEN[norm]["lstm"], mask=True, projection=17, seed=seed)
+        low = build(case).to(torch.bfloat16)
+        expected = run(ops.lstm, low.to(torch.float64), "reference")
+        found, reference = (difference(run(ops.lstm, low, backend), expected) for backend in ("cpu", "reference"))
+        for name in found:
+            errors.setdefault(name, []).append((found[name], reference[name]))
+    for name, pairs in errors.items():
+        found, reference = (sum(column) / len(pairs) for column in zip(*pairs, strict=True))
+        assert found < 1.5 * reference + 0.01, name
 
 
 @pytest.mark.parametrize("cell", OPS)

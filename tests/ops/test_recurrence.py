@@ -7,6 +7,7 @@ import torch
 from tests.ops.cpu_cases import Case, build
 
 from bnrnn import ops
+from bnrnn.ops import loading, step
 from bnrnn.ops.cells import CELLS, NUMBERED
 from bnrnn.ops.recurrence import Recurrence, recur
 
@@ -39,3 +40,25 @@ def test_the_table_of_cells() -> None:
         assert sum(cell.groups) == cell.gates
         assert cell.candidate < cell.gates
     assert [cell.name for cell in NUMBERED if cell.has_cell] == ["lstm"]
+
+
+@pytest.mark.parametrize("outputs", [7, 19])
+@pytest.mark.parametrize("zoneout", [(0.0, 0.0), (0.2, 0.3)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.skipif(not loading.OBJECT.exists(), reason="the package was installed without CPU kernels")
+def test_a_streamed_step_of_a_projection(outputs: int, zoneout: tuple[float, float], dtype: torch.dtype) -> None:
+    """Scales of 1 and the bias as a shift: the numbers of the reference over the whole sequence."""
+    case = Case("lstm", projection=outputs, units=21)
+    x, h, c, weight_ih, weight_hh, bias, weight_hr = (t.detach().to(dtype) for t in build(case).args)  # type: ignore[union-attr]
+    keep = tuple(torch.tensor(p, dtype=dtype) for p in zoneout)
+    call = Recurrence(x, (h, c), weight_ih, weight_hh, bias, None, weight_hr, zoneout=keep)
+    expected, final, _ = recur(CELLS["lstm"], call, "reference")
+    one, zero = torch.ones_like(bias), torch.zeros_like(bias)
+    table = torch.cat((one, bias, one, zero, one[:21], zero[:21])).unsqueeze(0)
+    assert step.unsupported(weight_ih) is None
+    advance = step.lay_out("lstm", weight_ih, weight_hh, weight_hr, table, zoneout)
+    state: tuple[torch.Tensor, ...] = (h, c)
+    for t in range(len(x)):
+        state = advance(x[t], state, 0)
+        torch.testing.assert_close(state[0], expected[t])
+    torch.testing.assert_close(state, final)

@@ -19,7 +19,7 @@ from bnrnn.ops import step as stream
 from bnrnn.ops.cells import NUMBERED, Cell
 from bnrnn.ops.sites import Site, Sites
 
-T, B, I, H = 5, 4, 3, 6  # noqa: E741
+T, B, I, H, R = 5, 4, 3, 6, 5  # noqa: E741
 ERRORS = (RuntimeError, ValueError, NotImplementedError)
 
 
@@ -61,15 +61,15 @@ def sites_of(cell: Cell, population: bool) -> Sites:
     )
 
 
-def forward_arguments(cell: Cell, one_hot: bool, population: bool) -> list[Any]:
+def forward_arguments(cell: Cell, one_hot: bool, population: bool, outputs: int = H) -> list[Any]:
     width = cell.gates * H
     x = torch.randint(I, (T, B)) if one_hot else torch.rand(T, B, I)
     tensors, numbers, eps = layout.flatten(sites_of(cell, population))
     return [
-        cell.number, x, torch.rand(B, H), torch.rand(B, H) if cell.has_cell else None, torch.rand(width, I),
-        torch.rand(width, H), torch.rand(width), torch.rand(H) if cell.has_reset else None, None, tensors, numbers,
-        eps, torch.tensor([4, 4, 3, 2, 1]), torch.rand(B, H), torch.rand(T, B, H),
-        torch.rand(T, B, H) if cell.has_cell else None, False, True,
+        cell.number, x, torch.rand(B, outputs), torch.rand(B, H) if cell.has_cell else None, torch.rand(width, I),
+        torch.rand(width, outputs), torch.rand(width), torch.rand(H) if cell.has_reset else None,
+        torch.rand(outputs, H) if outputs < H else None, tensors, numbers, eps, torch.tensor([4, 4, 3, 2, 1]),
+        torch.rand(B, outputs), torch.rand(T, B, outputs), torch.rand(T, B, H) if cell.has_cell else None, False, True,
     ]  # fmt: skip
 
 
@@ -109,32 +109,41 @@ def fits(name: str, place: int, one_hot: bool) -> bool:
     return one_hot and re.fullmatch(rf"argument {place}: (one more|one less|broadcast) along 1", name) is not None
 
 
+WIDTHS = pytest.mark.parametrize(("cell", "outputs"), [*((c, H) for c in NUMBERED), (NUMBERED[0], R)])
+
+
+@pytest.fixture(autouse=True)
+def _kernels() -> None:
+    assert loading.why_not() is None
+
+
 @pytest.fixture(params=NUMBERED, ids=lambda cell: cell.name)
 def cell(request: pytest.FixtureRequest) -> Cell:
-    assert loading.why_not() is None
     return request.param
 
 
 @pytest.mark.parametrize("population", [False, True])
 @pytest.mark.parametrize("one_hot", [False, True])
-def test_forward(cell: Cell, one_hot: bool, population: bool) -> None:
-    arguments = forward_arguments(cell, one_hot, population)
+@WIDTHS
+def test_forward(cell: Cell, outputs: int, one_hot: bool, population: bool) -> None:
+    arguments = forward_arguments(cell, one_hot, population, outputs)
     torch.ops.bnrnn.recurrence(*arguments)
     cases = ((n, a) for n, a in spoilt(arguments) if not fits(n, 4, one_hot))
     assert refused(torch.ops.bnrnn.recurrence, cases) > 150
 
 
 @pytest.mark.parametrize("one_hot", [False, True])
-def test_backward(cell: Cell, one_hot: bool) -> None:
-    *arguments, _ = forward_arguments(cell, one_hot, False)
+@WIDTHS
+def test_backward(cell: Cell, outputs: int, one_hot: bool) -> None:
+    *arguments, _ = forward_arguments(cell, one_hot, False, outputs)
     output, h_n, c_n, statistics, saved = torch.ops.bnrnn.recurrence(*arguments, True)
-    own = [output, h_n, c_n if cell.has_cell else None, None, statistics, saved, *arguments, True]
+    own = [output, h_n, c_n if cell.has_cell else None, statistics, saved, *arguments, True]
     torch.ops.bnrnn.recurrence_backward(*own)
     # the initial state is for the reference alone: the kernels look only where it is
     cases = (
         (n, a)
         for n, a in spoilt(own)
-        if not fits(n, 10, one_hot) and (not n.startswith(("argument 8:", "argument 9:")) or "meta" in n)
+        if not fits(n, 9, one_hot) and (not n.startswith(("argument 7:", "argument 8:")) or "meta" in n)
     )
     assert refused(torch.ops.bnrnn.recurrence_backward, cases) > 150
 
@@ -209,29 +218,30 @@ def test_nothing_to_do(cell: Cell, empty: str) -> None:
             torch.ops.bnrnn.recurrence(*arguments)
 
 
-def step_arguments(cell: Cell, one_hot: bool) -> list[Any]:
+def step_arguments(cell: Cell, one_hot: bool, outputs: int = H) -> list[Any]:
     width = cell.gates * H
     table = torch.rand(7, 4 * width + 2 * H)
-    packed = [stream._packed(torch.rand(width, n), cell.gates) for n in (I, H)]
+    packed = [stream._packed(torch.rand(width, n), cell.gates) for n in (I, outputs)]
+    packed_hr = stream._packed(torch.rand(outputs, H), 1) if outputs < H else None
     x = torch.randint(I, (B,)) if one_hot else torch.rand(B, I)
-    return [
-        cell.number, x, torch.rand(B, H), torch.rand(B, H) if cell.has_cell else None, *packed, table, 3, 0.0, 0.0
-    ]  # fmt: skip
+    c = torch.rand(B, H) if cell.has_cell else None
+    return [cell.number, x, torch.rand(B, outputs), c, *packed, packed_hr, table, 3, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("one_hot", [False, True])
-def test_step(cell: Cell, one_hot: bool) -> None:
-    arguments = step_arguments(cell, one_hot)
+@WIDTHS
+def test_step(cell: Cell, outputs: int, one_hot: bool) -> None:
+    arguments = step_arguments(cell, one_hot, outputs)
     torch.ops.bnrnn.step(*arguments)
-    rows = ("argument 6: one more along 0", "argument 6: one less along 0")  # a table of any length
+    rows = ("argument 7: one more along 0", "argument 7: one less along 0")  # a table of any length
     cases = ((n, a) for n, a in spoilt(arguments) if n not in rows and not fits(n, 4, one_hot))
     assert refused(torch.ops.bnrnn.step, cases) > 40
     for row in (-1, 7, 1 << 60):
         with pytest.raises(RuntimeError, match="row must be from 0 to 6"):
-            torch.ops.bnrnn.step(*arguments[:7], row, 0.0, 0.0)
+            torch.ops.bnrnn.step(*arguments[:8], row, 0.0, 0.0)
     x, h, c, *rest = arguments[1:]
     new_h, _ = torch.ops.bnrnn.step(cell.number, x[:0], h[:0], None if c is None else c[:0], *rest)
-    assert new_h.shape == (0, H)
+    assert new_h.shape == (0, outputs)
 
 
 @pytest.mark.parametrize("operator", [ops.average_, torch.ops.bnrnn.average_.default], ids=["function", "operator"])

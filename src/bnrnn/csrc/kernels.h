@@ -54,7 +54,8 @@ struct Entry {
 template <typename T>
 constexpr Cells<T> cells() {
     return {Entry<T, Lstm>::cell(), Entry<T, Gru>::cell(), Entry<T, Rnn>::cell(),
-            lstm_step<T>,           gru_step<T>,           rnn_step<T>};
+            lstm_step<T>,           gru_step<T>,           rnn_step<T>,
+            lstm_projection<T>};
 }
 }  // namespace
 

@@ -73,6 +73,7 @@ struct Problem {
 template <typename T>
 struct Step {
     std::int64_t batch = 0, inputs = 0, units = 0;
+    std::int64_t outputs = 0;  // fewer than units with a projection
     bool relu = false;
     const T* x = nullptr;                 // (batch, inputs)
     const std::int64_t* index = nullptr;  // (batch): one-hot rows in place of x
@@ -82,6 +83,8 @@ struct Step {
     const T* weight_hh = nullptr;
     const T* row = nullptr;  // scale and shift of input and of state, (gates * units) each; of the cell, (units) each
     T zoneout_h = 0, zoneout_c = 0;
+    const T* weight_hr = nullptr;  // an LSTM's projection
+    T* inner = nullptr;            // (batch, units): what it projects
     T* new_h = nullptr;
     T* new_c = nullptr;
 };
@@ -108,6 +111,7 @@ struct Cells {
     void (*lstm_step)(const Step<T>&, std::int64_t block);
     void (*gru_step)(const Step<T>&, std::int64_t block);
     void (*rnn_step)(const Step<T>&, std::int64_t block);
+    void (*lstm_projection)(const Step<T>&, std::int64_t block);
 };
 
 // The kernels of one instruction set.

@@ -321,9 +321,9 @@ ForwardResult recurrence(std::int64_t net, Tensor x, Tensor h0, OptionalTensor c
 }
 
 Gradients recurrence_backward(OptionalTensor grad_output, OptionalTensor grad_h_n, OptionalTensor grad_c_n,
-                              OptionalTensor output, Tensor statistics, Tensor saved, std::int64_t net, Tensor x,
-                              Tensor h0, OptionalTensor c0, Tensor weight_ih, Tensor weight_hh, OptionalTensor bias,
-                              OptionalTensor bias_hn, OptionalTensor weight_hr, std::vector<Tensor> site_tensors,
+                              Tensor statistics, Tensor saved, std::int64_t net, Tensor x, Tensor h0, OptionalTensor c0,
+                              Tensor weight_ih, Tensor weight_hh, OptionalTensor bias, OptionalTensor bias_hn,
+                              OptionalTensor weight_hr, std::vector<Tensor> site_tensors,
                               std::vector<std::int64_t> site_layout, std::vector<double> eps,
                               OptionalTensor batch_sizes, OptionalTensor recurrent_mask, OptionalTensor zoneout_h,
                               OptionalTensor zoneout_c, bool bfloat16, bool need_x) {

@@ -33,7 +33,7 @@ struct StepBlock {
         } else {
             packed_product<T, G>(s.weight_ih + block * s.inputs * G * L, s.x + r * s.inputs, s.inputs, b);
         }
-        packed_product<T, G>(s.weight_hh + block * s.units * G * L, s.h + r * s.units, s.units, a);
+        packed_product<T, G>(s.weight_hh + block * s.outputs * G * L, s.h + r * s.outputs, s.outputs, a);
         for (int q = 0; q < G; ++q) {
             const T* row = s.row + q * s.units + block * L;
             b[q] = b[q] * load(row, lanes) + load(row + G * s.units, lanes);
@@ -49,12 +49,29 @@ void lstm_step(const Step<T>& s, std::int64_t block) {
     for (std::int64_t r = 0; r < s.batch; ++r) {
         const StepBlock<T, 4> pre(s, block, r);
         const std::int64_t at = r * s.units + first;
-        const Vec<T> old_h = load(s.h + at, pre.lanes), old_c = load(s.c + at, pre.lanes);
+        const Vec<T> old_c = load(s.c + at, pre.lanes);
         const LstmGates<T> gates([&](int q) { return pre.a[q] + pre.b[q]; });
         const Vec<T> c = gates.new_cell_state(old_c);
         const Vec<T> h = lstm_output<T>(gates.o, tanh<T>(c * load(row, pre.lanes) + load(row + s.units, pre.lanes)));
         store(s.new_c + at, zoned_out<T>(c, old_c, splat(s.zoneout_c)), pre.lanes);
-        store(s.new_h + at, zoned_out<T>(h, old_h, splat(s.zoneout_h)), pre.lanes);
+        if (s.weight_hr)
+            store(s.inner + at, h, pre.lanes);
+        else
+            store(s.new_h + at, zoned_out<T>(h, load(s.h + at, pre.lanes), splat(s.zoneout_h)), pre.lanes);
+    }
+}
+
+// The projection of what lstm_step left, when all its blocks are done: a block of outputs.
+template <typename T>
+void lstm_projection(const Step<T>& s, std::int64_t block) {
+    constexpr int L = Lanes<T>::count;
+    const std::int64_t first = block * L, left = s.outputs - first;
+    const int lanes = left < L ? static_cast<int>(left) : L;
+    for (std::int64_t r = 0; r < s.batch; ++r) {
+        Vec<T> h;
+        packed_product<T, 1>(s.weight_hr + block * s.units * L, s.inner + r * s.units, s.units, &h);
+        const std::int64_t at = r * s.outputs + first;
+        store(s.new_h + at, zoned_out<T>(h, load(s.h + at, lanes), splat(s.zoneout_h)), lanes);
     }
 }
 

@@ -127,9 +127,9 @@ class _LaidOut:
         steps = max((len(c) for c in columns if c is not None), default=1)
         self._last = steps - 1
         name, weight_hr = layer._cell.name, layer._parameter("weight_hr", suffix)
-        if weight_hr is None and kernel.unsupported(weight_ih) is None:
-            table = _table(columns, steps, weight_hh)
-            self._step = kernel.lay_out(name, weight_ih, weight_hh, table, layer._zoneout)
+        if kernel.unsupported(weight_ih) is None:
+            table = _table(columns, steps, weight_hh, layer.hidden_size)
+            self._step = kernel.lay_out(name, weight_ih, weight_hh, weight_hr, table, layer._zoneout)
         else:
             self._step = eager_step.lay_out(name, weight_ih, weight_hh, weight_hr, columns, layer._zoneout)
 
@@ -142,9 +142,9 @@ def _sum(*terms: Tensor | None) -> Tensor | None:
     return sum(present[1:], present[0]) if present else None
 
 
-def _table(columns: list[Tensor | None], steps: int, weight_hh: Tensor) -> Tensor:
+def _table(columns: list[Tensor | None], steps: int, weight_hh: Tensor, units: int) -> Tensor:
     """The columns as one tensor: a shorter one goes on with its last row, a missing one is scales of 1, shifts of 0."""
-    width, units = weight_hh.shape
+    width = weight_hh.shape[0]
     filled = []
     for index, (column, size) in enumerate(zip(columns, (width, width, width, width, units, units), strict=True)):
         if column is None:

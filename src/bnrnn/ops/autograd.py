@@ -143,19 +143,17 @@ def differentiable(forward_operator: Any, backward_operator: Any) -> Callable[..
         def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
             keyset, arguments = inputs[-1]
             results = _below(forward_operator, keyset, arguments)
-            output, _, _, statistics, saved = results
+            _, _, _, statistics, saved = results
             number, *first, sites, site_layout, eps, batch_sizes, mask, zoneout_h, zoneout_c, bfloat16, _ = arguments
             ctx.mark_non_differentiable(statistics, saved)
             ctx.set_materialize_grads(False)
-            # An output is kept only where the kernels read it, for a projection.
-            own = output if arguments[8] is not None else None
-            ctx.save_for_backward(own, statistics, saved, *first, batch_sizes, mask, zoneout_h, zoneout_c, *sites)
+            ctx.save_for_backward(statistics, saved, *first, batch_sizes, mask, zoneout_h, zoneout_c, *sites)
             ctx.numbers = number, site_layout, eps, bfloat16
             return results
 
         @staticmethod
         def backward(ctx: Any, *grads: Tensor | None) -> Any:
-            output, statistics, saved, *rest = ctx.saved_tensors
+            statistics, saved, *rest = ctx.saved_tensors
             first, masks, sites = rest[:8], rest[8:12], rest[12:]
             number, site_layout, eps, bfloat16 = ctx.numbers
             arguments = (number, *first, sites, site_layout, eps, *masks, bfloat16)
@@ -166,7 +164,7 @@ def differentiable(forward_operator: Any, backward_operator: Any) -> Callable[..
             cell, (_, _, c0, _, weight_hh, bias, bias_hn, weight_hr) = NUMBERED[number], first
             units = weight_hh.shape[0] // cell.gates
             grad_x, grad_h0, grad_c0, grad_ih, grad_hh, grad_biases, grad_hr, grad_sites = backward_operator(
-                *grads[:3], output, statistics, saved, *arguments, needs[1]
+                *grads[:3], statistics, saved, *arguments, needs[1]
             )
             grad_bias, grad_hn = grad_biases, None
             if bias_hn is not None:

@@ -29,7 +29,7 @@ def recurrence_flops(
 
 
 def recurrence_backward_flops(
-    grad_output: Any, grad_h_n: Any, grad_c_n: Any, output: Any, statistics: Any, saved: Any, cell: int, x: _Shape,
+    grad_output: Any, grad_h_n: Any, grad_c_n: Any, statistics: Any, saved: Any, cell: int, x: _Shape,
     h0: _Shape, c0: _Shape | None, weight_ih: _Shape, weight_hh: _Shape, bias: _Shape | None, bias_hn: _Shape | None,
     weight_hr: _Shape | None, *others: Any, **_: Any,
 ) -> int:  # fmt: skip

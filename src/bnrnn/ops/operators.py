@@ -28,13 +28,13 @@ LIBRARY.define(
     f"recurrence({_ARGUMENTS}, bool keep) -> (Tensor output, Tensor h_n, Tensor c_n, Tensor statistics, Tensor saved)"
 )
 LIBRARY.define(
-    "recurrence_backward(Tensor? grad_output, Tensor? grad_h_n, Tensor? grad_c_n, Tensor? output, Tensor statistics, "
-    f"Tensor saved, {_ARGUMENTS}, bool need_x) -> (Tensor grad_x, Tensor grad_h0, Tensor grad_c0, "
+    "recurrence_backward(Tensor? grad_output, Tensor? grad_h_n, Tensor? grad_c_n, Tensor statistics, Tensor saved, "
+    f"{_ARGUMENTS}, bool need_x) -> (Tensor grad_x, Tensor grad_h0, Tensor grad_c0, "
     "Tensor grad_weight_ih, Tensor grad_weight_hh, Tensor grad_biases, Tensor grad_weight_hr, Tensor grad_sites)"
 )
 LIBRARY.define(
-    "step(int cell, Tensor x, Tensor h, Tensor? c, Tensor weight_ih, Tensor weight_hh, Tensor table, int row, "
-    "float zoneout_h, float zoneout_c) -> (Tensor new_h, Tensor new_c)"
+    "step(int cell, Tensor x, Tensor h, Tensor? c, Tensor weight_ih, Tensor weight_hh, Tensor? weight_hr, "
+    "Tensor table, int row, float zoneout_h, float zoneout_c) -> (Tensor new_h, Tensor new_c)"
 )
 LIBRARY.define(
     "average_(Tensor(a!) mean, Tensor(b!) var, Tensor(c!) count, Tensor batch_mean, Tensor batch_var, int start, "
@@ -85,9 +85,9 @@ def _recurrence(*arguments: Any) -> tuple[Tensor, ...]:
 
 
 def _recurrence_backward(*arguments: Any) -> tuple[Tensor, ...]:
-    *own, need_x = arguments[6:]
+    *own, need_x = arguments[5:]
     tensors, batch_sizes = _own(own)
-    if loads_here("recurrence_backward", [*arguments[:6], *tensors], batch_sizes):
+    if loads_here("recurrence_backward", [*arguments[:5], *tensors], batch_sizes):
         return torch.ops.bnrnn.recurrence_backward.default(*arguments)
     number, x, _, _, weight_ih, weight_hh, _, _, weight_hr, sites, numbers, *_ = own
     cell = NUMBERED[number]
@@ -120,21 +120,21 @@ def _fake(*arguments: Any) -> tuple[Tensor, ...]:
 
 
 def _fake_backward(*arguments: Any) -> tuple[Tensor, ...]:
-    number, x, _, _, weight_ih, weight_hh, _, _, weight_hr, *_, need_x = arguments[6:]
-    tensors, batch_sizes = _own(arguments[6:])
-    check_place("recurrence_backward", [*arguments[:6], *tensors], batch_sizes)
+    number, x, _, _, weight_ih, weight_hh, _, _, weight_hr, *_, need_x = arguments[5:]
+    tensors, batch_sizes = _own(arguments[5:])
+    check_place("recurrence_backward", [*arguments[:5], *tensors], batch_sizes)
     return shapes.gradients(NUMBERED[number], x, weight_ih, weight_hh, weight_hr, need_x)
 
 
 def _step(*arguments: Any) -> tuple[Tensor, Tensor]:
     """There is no step but the CPU's."""
-    if loads_here("step", arguments[1:7]):
+    if loads_here("step", arguments[1:8]):
         return torch.ops.bnrnn.step.default(*arguments)
     raise RuntimeError(f"bnrnn::step is not built for this device: {loading.why_not()}")
 
 
 def _fake_step(*arguments: Any) -> tuple[Tensor, Tensor]:
-    check_place("step", arguments[1:7])
+    check_place("step", arguments[1:8])
     _, _, h, c, *_ = arguments
     return torch.empty_like(h), h.new_empty(0, h.shape[1]) if c is None else torch.empty_like(c)
 

@@ -23,20 +23,27 @@ def unsupported(weight: Tensor) -> str | None:
 
 
 def lay_out(
-    name: Name, weight_ih: Tensor, weight_hh: Tensor, table: Tensor, zoneout: tuple[float, ...]
+    name: Name,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    weight_hr: Tensor | None,
+    table: Tensor,
+    zoneout: tuple[float, ...],
 ) -> Callable[[Tensor, State, int], State]:
     """A function of the step's input, the state and the row of the table that gives the new state.
 
     Args:
         name: the cell's.
         weight_ih: ``(gates * H, I)``.
-        weight_hh: ``(gates * H, H)``.
+        weight_hh: ``(gates * H, R)``.
+        weight_hr: an LSTM's projection ``(R, H)``, or None.
         table: a row for each time step: scale and shift of the input's product and of the state's, ``gates * H`` each,
             and of the cell, ``H`` each.
         zoneout: probabilities of keeping the old h and, for an LSTM, the old c.
     """
     cell = CELLS[name]
     packed_ih, packed_hh = (_packed(weight, cell.gates) for weight in (weight_ih, weight_hh))
+    packed_hr = None if weight_hr is None else _packed(weight_hr, 1)
     number, keep_h, keep_c = cell.number, zoneout[0], zoneout[-1]
     op = torch.ops.bnrnn.step.default
 
@@ -45,14 +52,14 @@ def lay_out(
         def step(x: Tensor, state: State, row: int) -> State:
             h, c = state
             x = x if x.is_floating_point() else x.long()
-            return op(number, x, h, c, packed_ih, packed_hh, table, row, keep_h, keep_c)
+            return op(number, x, h, c, packed_ih, packed_hh, packed_hr, table, row, keep_h, keep_c)
 
     else:
 
         def step(x: Tensor, state: State, row: int) -> State:
             (h,) = state
             x = x if x.is_floating_point() else x.long()
-            return op(number, x, h, None, packed_ih, packed_hh, table, row, keep_h, 0.0)[:1]
+            return op(number, x, h, None, packed_ih, packed_hh, packed_hr, table, row, keep_h, 0.0)[:1]
 
     return step
 
