@@ -96,11 +96,12 @@ def _child(*arguments: str) -> Any:
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
-def updates(pairs: int) -> list[dict[str, Any]]:
+def updates(pairs: int, tasks: list[str], variants: list[Variant]) -> list[dict[str, Any]]:
     found = []
-    for task, words in LENGTHS.items():
+    for task in tasks:
+        words = LENGTHS[task]
         base = _child("memory", "lstm", str(words))
-        for variant in VARIANTS[1:]:
+        for variant in variants:
             row = {"task": task, "words": words, "variant": variant}
             row |= _child("measure", variant, str(words), "--pairs", str(pairs))
             row |= {"mib": _child("memory", variant, str(words)), "lstm_mib": base}
@@ -121,6 +122,7 @@ def corpus(count: int) -> dict[str, Any]:
             [sys.executable, "-m", "bnrnn", "data", "prepare", "cnn", "--from", str(archive)], env=environment
         )
         _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - start
         if status:
             raise SystemExit(f"the preparation failed with {status}")
@@ -152,7 +154,10 @@ def table() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reading", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("updates").add_argument("--pairs", type=int, default=3)
+    timing = commands.add_parser("updates")
+    timing.add_argument("--pairs", type=int, default=3)
+    timing.add_argument("--tasks", nargs="+", choices=list(LENGTHS), default=list(LENGTHS))
+    timing.add_argument("--variants", nargs="+", choices=VARIANTS[1:], default=list(VARIANTS[1:]))
     commands.add_parser("corpus").add_argument("--questions", type=int, default=100_000)
     commands.add_parser("table")
     for name in ("measure", "memory"):
@@ -168,11 +173,14 @@ def main() -> None:
     elif options.command == "table":
         print(table())
     else:
-        found = updates(options.pairs) if options.command == "updates" else corpus(options.questions)
         held = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        facts = {"torch": torch.__version__, "threads": 1}
-        RESULTS.write_text(json.dumps({**held, **facts, options.command: found}, indent=1) + "\n")
-        print(json.dumps(found, indent=1))
+        if options.command == "updates":
+            found: Any = updates(options.pairs, options.tasks, options.variants)
+            kept = [row for row in held.get("updates", []) if row["task"] not in options.tasks]
+            held["updates"] = [*kept, *found]
+        else:
+            held["corpus"] = corpus(options.questions)
+        RESULTS.write_text(json.dumps({**held, "torch": torch.__version__, "threads": 1}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

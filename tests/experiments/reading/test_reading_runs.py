@@ -221,6 +221,17 @@ def test_the_command_prints_and_writes_a_page(bnrnn: Call) -> None:
         assert f"<tr><td>{name}</td><td>{probability:.4f}</td>" in page
 
 
+def test_the_figure_has_a_panel_for_each_data_set(bnrnn: Call) -> None:
+    one, other = train(bnrnn), train(bnrnn, "--variant", "lstm", folder="other")
+    code, text, error = bnrnn("figure", "reading", str(one), str(other), "--out", "a.svg")
+    assert code == 0, error
+    assert text == "a.svg\n"
+    drawn = Path("a.svg").read_text("utf-8")
+    for words in ("friends-cloze", "LSTM", "BN-e**", "validation", "training"):
+        assert words in drawn
+    assert bnrnn("figure", "reading")[0] == 2
+
+
 def test_the_command_refuses_in_one_line(bnrnn: Call) -> None:
     folder = train(bnrnn)
     for arguments, words in (
@@ -235,5 +246,8 @@ def test_the_command_refuses_in_one_line(bnrnn: Call) -> None:
         assert words in error
     code, _, _ = bnrnn("run", "digits", "--units", "3", "--max-updates", "1", "--quiet", "--run-dir", "other")
     assert code == 0
+    code, _, error = bnrnn("figure", "reading", "other")
+    assert code == 2
+    assert "other is a run of digits, which is no reading experiment" in error
     with pytest.raises(RunError, match="is a run of digits, which reads no passages"):
         Reader(Path("other"))
