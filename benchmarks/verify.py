@@ -33,6 +33,8 @@ def cases() -> list[Case]:
                 *variants(base, lengths=[True], population=[True], one_hot=[True], mask=[True], zoneout=["mask"]),
                 Case(cell, sites=sites, steps=9, batch=20, inputs=300, units=301),
             ]
+            if cell == "lstm":
+                found += variants(base, projection=[1, 16, 33])
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -347,10 +348,19 @@ def test_a_broken_object_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Any
     assert "could not be loaded" in str(loading.facts()["reason"])
 
 
-def test_an_object_of_other_sources_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_an_object_of_other_sources_is_not_even_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """Loading it could end the process: what it defines may be defined already."""
+    loaded: list[Any] = []
     (tmp_path / "csrc").mkdir()
-    (tmp_path / "csrc" / "library.cpp").write_text("// later than the object\n")
-    (tmp_path / "_kernels.so").touch()
-    monkeypatch.setattr(torch.ops, "load_library", lambda path: None)
-    load_again(monkeypatch, tmp_path / "_kernels.so")
-    assert "built from other sources" in str(loading.facts()["reason"])
+    (tmp_path / "csrc" / "library.cpp").write_bytes(b"// the sources\n")
+    path = tmp_path / "_kernels.so"
+    monkeypatch.setattr(torch.ops, "load_library", loaded.append)
+    load_again(monkeypatch, path)
+    for content in (b"", b"code", b"bnrnn sources " + b"0" * 64):
+        path.write_bytes(content)
+        assert "built from other sources" in str(loading.facts()["reason"])
+    assert not loaded
+    digest = hashlib.sha256(b"// the sources\n").hexdigest()
+    path.write_bytes(b"code bnrnn sources " + digest.encode() + b" more code")
+    assert loading.why_not() is None
+    assert loaded == [path]

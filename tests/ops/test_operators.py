@@ -72,7 +72,7 @@ inputs, expected = torch.load(sys.argv[2])
 found = program.module()(*inputs)
 torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 assert (loading.why_not() is None) == (sys.argv[3] == "with")
-assert hasattr(torch.ops.bnrnn, "sources") == (sys.argv[3] == "with")
+assert hasattr(torch.ops.bnrnn, "vector_bytes") == (sys.argv[3] == "with")
 """
 
 

@@ -5,11 +5,12 @@
 #include "operators.h"
 #include "pool.h"
 
+// The digest of the sources that this was built from, to be found in the file's bytes before it is loaded: an object of
+// other sources may define what is defined already, which ends the process.
+extern "C" __attribute__((visibility("default"), used)) const char bnrnn_sources[] = "bnrnn sources " BNRNN_SOURCES;
+
 namespace bnrnn {
 namespace {
-
-// The digest of the sources that this was built from.
-std::string sources() { return BNRNN_SOURCES; }
 
 std::int64_t release_memory() { return Pool::instance().release(); }
 
@@ -22,7 +23,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(bnrnn, m) {
     m.def("vector_bytes() -> int");
     m.def("instruction_set() -> str");
     m.def("instruction_sets() -> str");
-    m.def("sources() -> str");
     m.def("release_memory() -> int");
     m.def("poison_memory(bool on) -> ()");
     m.def("use_instruction_set(str name) -> ()");
@@ -39,7 +39,6 @@ STABLE_TORCH_LIBRARY_IMPL(bnrnn, CompositeExplicitAutograd, m) {
     m.impl("vector_bytes", TORCH_BOX(&vector_bytes));
     m.impl("instruction_set", TORCH_BOX(&instruction_set));
     m.impl("instruction_sets", TORCH_BOX(&instruction_sets));
-    m.impl("sources", TORCH_BOX(&sources));
     m.impl("release_memory", TORCH_BOX(&release_memory));
     m.impl("poison_memory", TORCH_BOX(&poison_memory));
     m.impl("use_instruction_set", TORCH_BOX(&use_instruction_set));

@@ -20,27 +20,23 @@ def _load() -> str | None:
             "the package was installed without CPU kernels (it needs a C++ compiler, and "
             "pip install --no-build-isolation in an environment that has torch; its option -v shows what failed)"
         )
+    sources = OBJECT.parent / "csrc"
+    if sources.is_dir():  # an editable install; a wheel has none
+        digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(sources.glob("*.[ch]*")))).hexdigest()
+        # Seen before it is loaded: an object of other sources may define what is defined already, and end the process.
+        if f"bnrnn sources {digest}".encode() not in OBJECT.read_bytes():
+            return "the CPU kernels were built from other sources than these: install the package again"
     try:
         torch.ops.load_library(OBJECT)
     except OSError as error:
         return f"the CPU kernels could not be loaded: {error}"
-    sources = OBJECT.parent / "csrc"
-    if sources.is_dir():  # an editable install; a wheel has none
-        digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(sources.glob("*.[ch]*")))).hexdigest()
-        if not hasattr(torch.ops.bnrnn, "sources") or _fact("sources") != digest:
-            return "the CPU kernels were built from other sources than these: install the package again"
     return None
 
 
-def _fact(name: str) -> Any:
-    """What the object tells of itself, also while a program is traced: the question is no part of it."""
-    with _disable_current_modes():
-        return getattr(torch.ops.bnrnn, name)()
-
-
 def vector_bytes() -> int:
-    """The length of the kernels' vectors."""
-    return _fact("vector_bytes")
+    """The length of the kernels' vectors. While a program is traced, the question is no part of it."""
+    with _disable_current_modes():
+        return torch.ops.bnrnn.vector_bytes()
 
 
 def why_not() -> str | None:
