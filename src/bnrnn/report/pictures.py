@@ -256,8 +256,8 @@ def _limits(metric: str, curves: Sequence[Curve]) -> tuple[float, float] | None:
     first = min((x for curve in ours if curve.style == "ours, validation" for x in curve.updates if x > 0), default=1)
     begin = max(first, end / 25)
     values = finite(y for curve in ours for x, y in zip(curve.updates, curve.values, strict=True) if x >= begin)
-    if not values:
+    if len(set(values)) < 2:
         return None
-    margin = 0.08 * (max(values) - min(values)) or 0.08 * abs(max(values)) or 0.08
+    margin = 0.08 * (max(values) - min(values))
     low, high = min(values) - margin, max(values) + margin
     return (max(low, 0.0), min(high, 1.0)) if metric in _SHARES else (low, high)
