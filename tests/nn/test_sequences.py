@@ -303,7 +303,7 @@ def test_the_batch_may_change_from_call_to_call() -> None:
     assert tables(layer)["norm_l0.input"]["count"].tolist() == [3, 2, 2, 1, 1, 1]
     with bnrnn.batch_statistics(layer):
         call(layer, tensor(9, 2, FEATURES))
-    assert len(layer.norm_l0["input"].count) == 6
+    assert tables(layer)["norm_l0.input"]["count"].tolist() == [3, 2, 2, 1, 1, 1]
 
 
 @given(layers(), st.integers(1, 8), st.integers(0, 4))
