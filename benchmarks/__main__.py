@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 from pathlib import Path
 
 from benchmarks import measure
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
             raise SystemExit("nothing is timed before all results are right")
         try:
             print(compare(chosen, options.base, options.budget))
-        except ValueError as error:
+        except (ValueError, subprocess.CalledProcessError) as error:
             raise SystemExit(str(error)) from error
         return
     results, facts = Results(options.out), machine(options.budget)
