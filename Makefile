@@ -25,7 +25,7 @@ demo: $(VENV)/.ready-demo
 
 # the tests marked real_data need the data files: BNRNN_DATA=folder make test
 test: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest $(if $(BNRNN_DATA),,-m 'not real_data')
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(if $(BNRNN_DATA),,-m 'not real_data')
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check
@@ -73,7 +73,7 @@ $(VENV)/.ready-demo: $(SOURCES)
 	$(call set-up,experiments)
 
 $(VENV)/.ready-dev: $(SOURCES)
-	$(call set-up,speech$(comma)onnx$(comma)tensorboard$(comma)dev)
+	$(call set-up,speech$(comma)onnx$(comma)tensorboard$(comma)wandb$(comma)dev)
 	touch $@
 
 $(VENV)/.ready-docs: $(SOURCES)

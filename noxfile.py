@@ -24,14 +24,15 @@ def _install(session: nox.Session, torch: str, *extras: str) -> None:
 @nox.parametrize("torch", [OLDEST, TESTED])
 def tests(session: nox.Session, torch: str) -> None:
     """The tests on one Python with the oldest and the tested torch."""
-    _install(session, torch, "speech", "onnx", "tensorboard", "dev")
-    session.run("pytest", *([] if os.environ.get("BNRNN_DATA") else ["-m", "not real_data"]), *session.posargs)
+    _install(session, torch, "speech", "onnx", "tensorboard", "wandb", "dev")
+    data = [] if os.environ.get("BNRNN_DATA") else ["-m", "not real_data"]
+    session.run("pytest", "-n", "2", "--dist", "loadfile", *data, *session.posargs)
 
 
 @nox.session(python="3.12")
 def lint(session: nox.Session) -> None:
     """Style, types, layering, declared dependencies."""
-    _install(session, TESTED, "speech", "onnx", "tensorboard", "dev")
+    _install(session, TESTED, "speech", "onnx", "tensorboard", "wandb", "dev")
     for command in (
         ("ruff", "check"),
         ("ruff", "format", "--check"),
