@@ -88,6 +88,7 @@ def test_outputs_are_the_layers(cell: str, norm: str, shape: str) -> None:
         {"dtype": torch.float64, "norm": "recurrent"},
     ],
 )
+@pytest.mark.filterwarnings("ignore:LSTM with projections")  # torch's own function, which few steps take
 def test_further_options(options: dict[str, Any]) -> None:
     layer = filled(bnrnn.LSTM(5, 7, **options), rows=4)
     compare(layer, bnrnn.onnx.export(layer), 6, 3, False, False)
