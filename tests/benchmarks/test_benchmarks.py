@@ -127,10 +127,11 @@ def test_revisions_are_compared_in_turn(monkeypatch: pytest.MonkeyPatch, capsys:
     table = compare.compare([measurement(), measurement(suite="packed", subject="GRU plain")], "HEAD", 0.01)
     head, _, *rows = table.splitlines()
     assert "ms at HEAD" in head
-    assert [row.split(" | ")[:5] for row in rows] == [
-        ["| LSTM cpu", "3x4x2x5", "train", "1", "6"],
-        ["| GRU plain, packed", "3x4x2x5", "train", "1", "6"],
+    assert [row.split(" | ")[:4] for row in rows] == [
+        ["| LSTM cpu", "3x4x2x5", "train", "1"],
+        ["| GRU plain, packed", "3x4x2x5", "train", "1"],
     ]
+    assert all(int(row.split(" | ")[4]) >= 6 for row in rows)  # rounds: as many as the time allows, but six
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
