@@ -167,19 +167,19 @@ def test_memory_is_measured_in_processes_of_their_own() -> None:
 
 
 def test_memory_kept_from_step_to_step_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A subject that keeps more with every step has its peak in the last."""
+    """A subject that keeps more with every step has its peak in the last; large pieces come from the system."""
     kept: list[torch.Tensor] = []
 
     class Keeping:
         def __init__(self, name: str, shape: Shape, mode: str) -> None: ...
 
         def __call__(self) -> None:
-            kept.append(torch.ones(2**21))
+            kept.append(torch.ones(2**24))
 
     monkeypatch.setattr(measure, "Call", Keeping)
     found = measure.measure_memory("any", SMALL)
-    assert found["megabytes"] == pytest.approx(8 * measure.MEMORY_STEPS, abs=2)
-    assert found["kept_megabytes"] == pytest.approx(8 * measure.MEMORY_STEPS, abs=2)
+    assert found["megabytes"] == pytest.approx(64 * measure.MEMORY_STEPS, abs=4)
+    assert found["kept_megabytes"] == pytest.approx(64 * measure.MEMORY_STEPS, abs=4)
 
 
 def test_a_stream_and_a_single_row_can_be_timed() -> None:
