@@ -78,3 +78,12 @@ def _options(kind: Any) -> list[str]:
         else:
             found.append(f"--{field.name.replace('_', '-')}")
     return found
+
+
+def side_by_side(**parts: Any) -> type[Any]:
+    """The options of several objects as those of one command line, each object under its name."""
+    fields = [
+        (name, tyro.conf.OmitArgPrefixes[type(default)], dataclasses.field(default=default))
+        for name, default in parts.items()
+    ]
+    return dataclasses.make_dataclass("Options", fields)

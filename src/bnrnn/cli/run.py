@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
-import tyro
-
-from bnrnn.cli.parsing import parse
+from bnrnn.cli.parsing import parse, side_by_side
 from bnrnn.cli.usage import UsageError, choose
 
 SUMMARY = "train an experiment's model"
@@ -34,10 +31,10 @@ def run(arguments: list[str]) -> int:
     experiment = EXPERIMENTS[name]
     prog = f"bnrnn run {name}"
     description = f"{experiment.summary}. {experiment.paper}: {experiment.target}. Cost: {experiment.cost}."
-    options = _options(session.Session(), experiment.config)
+    options = side_by_side(session=session.Session(), config=experiment.config)
     if (file := _config_file(rest)) is not None:
         held = parse(options, _arguments(file, name), prog, source=str(file))
-        options = _options(held.session, held.config)
+        options = side_by_side(session=held.session, config=held.config)
     chosen = parse(options, rest, prog, description)
     label = experiment.label(chosen.config)
     folder = RunFolder(chosen.session.run_dir or Path("runs") / f"{name}-{label}")
@@ -68,17 +65,6 @@ def run(arguments: list[str]) -> int:
     print_evaluation(title, result["evaluation"])
     print(f"run folder: {folder.path}")
     return 0
-
-
-def _options(session: Any, config: Any) -> type[Any]:
-    """How to compute and the experiment's own options, side by side."""
-    return dataclasses.make_dataclass(
-        "Options",
-        [
-            (name, tyro.conf.OmitArgPrefixes[type(default)], dataclasses.field(default=default))
-            for name, default in (("session", session), ("config", config))
-        ],
-    )
 
 
 def _config_file(arguments: list[str]) -> Path | None:

@@ -8,8 +8,8 @@ from typing import Literal
 
 import tyro
 
-from bnrnn.cli.parsing import parse
-from bnrnn.cli.sweep import Workers, carry_out, side_by_side
+from bnrnn.cli.parsing import parse, side_by_side
+from bnrnn.cli.sweep import Workers, carry_out
 
 SUMMARY = "the random search that found no use in hidden-to-hidden normalization (Laurent et al. 2015, section 4)"
 
@@ -37,7 +37,7 @@ def run(arguments: list[str]) -> int:
 
     parts = {"search": Search("h2h"), "workers": Workers(), "session": Session(), "config": H2H.config}
     words = arguments[1:] if arguments[:1] == ["h2h"] else arguments
-    chosen = parse(side_by_side({**parts}), ["h2h", *words], "bnrnn search h2h", Search.__doc__)
+    chosen = parse(side_by_side(**parts), ["h2h", *words], "bnrnn search h2h", Search.__doc__)
     search: Search = chosen.search
     workers = dataclasses.replace(chosen.workers, out=chosen.workers.out or Path("runs/search-h2h"))
     session = dataclasses.replace(chosen.session, max_updates=search.updates or chosen.session.max_updates)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import tyro
 
-from bnrnn.cli.parsing import parse
+from bnrnn.cli.parsing import parse, side_by_side
 from bnrnn.cli.usage import UsageError, choose
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def run(arguments: list[str]) -> int:
     experiment = EXPERIMENTS[name]
     parts = {"variation": Variation(), "workers": Workers(), "session": Session(), "config": experiment.config}
     about = f"Trials of {name}: {experiment.summary}. All options of bnrnn run {name} hold for every trial."
-    chosen = parse(side_by_side(parts), rest, f"bnrnn sweep {name}", about)
+    chosen = parse(side_by_side(**parts), rest, f"bnrnn sweep {name}", about)
     vary: Variation = chosen.variation
     if not (vary.grid or vary.seeds or vary.random is not None):
         raise UsageError(f"say what to vary: --grid, --seeds or --random; see bnrnn sweep {name} --help")
@@ -95,15 +95,6 @@ def run(arguments: list[str]) -> int:
     if vary.space and vary.random is None:
         raise UsageError("--space says what --random N draws; give both")
     return carry_out(name, chosen.config, chosen.session, chosen.workers, combine(drawn, points))
-
-
-def side_by_side(parts: dict[str, Any]) -> type[Any]:
-    """The options of several objects as those of one command line."""
-    fields = [
-        (name, tyro.conf.OmitArgPrefixes[type(default)], dataclasses.field(default=default))
-        for name, default in parts.items()
-    ]
-    return dataclasses.make_dataclass("Options", fields)
 
 
 def carry_out(name: str, config: Any, session: Session, workers: Workers, options: list[dict[str, str]]) -> int:
