@@ -58,7 +58,7 @@ wheel: $(VENV)/.ready-demo
 
 records: $(VENV)/.ready-demo
 	$(if $(RUNS),$(BIN)/bnrnn record $(RUNS))
-	$(BIN)/bnrnn report --out records/report --figures records/figures $(sort $(dir $(wildcard records/*/config.json)) $(RUNS:runs/%=records/%/))
+	$(BIN)/bnrnn report --out records/report --figures records/figures $(sort $(dir $(wildcard records/*/config.json records/*/*/config.json)) $(RUNS:runs/%=records/%/))
 	$(BIN)/python records/readme.py
 
 # torch first, at the tested version: a looser requirement would take the newest build with its GPU libraries

@@ -59,7 +59,7 @@ def test_a_record_has_what_is_small_and_a_config_of_this_version(tmp_path: Path)
 
 
 def test_the_committed_records_tell_a_report_what_their_experiments_do() -> None:
-    found = sorted((ROOT / "records").glob("*/config.json"))
+    found = sorted((ROOT / "records").rglob("config.json"))
     assert found
     for path in found:
         described = json.loads(path.read_text())
@@ -67,6 +67,13 @@ def test_the_committed_records_tell_a_report_what_their_experiments_do() -> None
         assert {**described["report"], "label": described["label"]} == {**today["report"], "label": today["label"]}, (
             path
         )
+
+
+def test_a_sweeps_trials_are_kept_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    trials = [folder(tmp_path / sweep / "gamma=.1") for sweep in ("one", "other")]
+    kept = [record(trial, tmp_path / "records") for trial in trials]
+    assert kept == [tmp_path / "records/one/gamma=.1", tmp_path / "records/other/gamma=.1"]
+    assert record(kept[0], tmp_path / "records") == kept[0]
 
 
 def test_what_is_no_record_is_refused(tmp_path: Path) -> None:

@@ -140,7 +140,10 @@ def test_gains_are_compared_at_the_last_common_update(tmp_path: Path) -> None:
         pixels(tmp_path, "recurrent", {500: 0.1, 1000: end} | ({1500: 0.0} if gamma is None else {}), end, gamma=gamma)
     claim = verdict(tmp_path, "feedback comes at the end")
     assert claim.verdict == "reproduced"
-    assert claim.evidence == "validation loss at update 1,000 by gain: 0.1: 0.100, 0.5: 0.400, 1: 0.800"
+    assert claim.evidence == (
+        "validation loss at update 1,000 by gain: 0.1: 0.100, 0.5: 0.400, 1: 0.800; the paper's 0.1: 1.029, 0.5: 1.925,"
+        " 1: 2.311"
+    )
     pixels(tmp_path, "recurrent", {500: 0.1, 1000: 0.3}, 0.3, gamma=0.3)
     assert verdict(tmp_path, "feedback comes at the end").verdict == "not reproduced"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.report.folders import BITS, FACTS, WORDS, evaluated, single, trained, write_run
 
+from bnrnn.report.page import write_report
 from bnrnn.report.runs import read_run
 from bnrnn.report.tables import Table, comparison_table, overview, paper_table
 from bnrnn.report.terminal import summary_text
@@ -30,6 +31,18 @@ def test_the_overview_names_metric_part_and_verdict(tmp_path: Path) -> None:
         "test (population)": "0.6800",
         "paper's test": "0.9540",
     }
+
+
+def test_a_sweeps_trials_are_in_their_section_and_not_in_the_overview(tmp_path: Path) -> None:
+    groups = [single(tmp_path / name) for name in ("alone", "sweep/gamma=.1", "sweep/gamma=.3")]
+    assert [group.is_trial for group in groups] == [False, True, True]
+    assert len(overview(groups).rows) == 1
+    report = tmp_path / "report"
+    page = write_report([group.first for group in groups], report, "bnrnn report").read_text()
+    assert [picture.name for picture in sorted(report.glob("*.svg"))] == ["pmnist-training.svg", "pmnist.svg"]
+    assert page.count("commit abc") == 3
+    write_report([group.first for group in groups[1:]], report, "bnrnn report")
+    assert not list(report.glob("*.svg"))
 
 
 def test_the_overview_says_why_values_are_not_compared(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def record(path: Path, out: Path) -> Path:
         out: folder of all records.
 
     Returns:
-        The record's folder, named as the run's.
+        The record's folder, named as the run's; of a sweep's trial in a folder named as the sweep's.
 
     Raises:
         RunError: it is no run folder, of no experiment of this version, or a file is too large to be kept.
@@ -36,7 +36,8 @@ def record(path: Path, out: Path) -> Path:
             raise RunError(
                 f"{file} has {file.stat().st_size:,} bytes; a record holds what is small, {LARGEST:,} at most"
             )
-    target = RunFolder(out / path.resolve().name)
+    place = path.resolve()
+    target = RunFolder(out / (place.relative_to(place.parents[1]) if "=" in place.name else place.name))
     if target.path.resolve() != path.resolve():
         target.path.mkdir(parents=True, exist_ok=True)
         for file in _kept(target.path):

@@ -73,6 +73,11 @@ class Group:
         return self.first.facts
 
     @property
+    def is_trial(self) -> bool:
+        """Whether the group belongs to a sweep, which has a figure of its own."""
+        return self.first.is_trial
+
+    @property
     def label(self) -> str:
         """That of the run, or the model and how many seeds."""
         label = self.first.label if len(self.runs) == 1 else f"{self.first.model}, {len(self.runs)} seeds"

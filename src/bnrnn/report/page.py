@@ -93,7 +93,8 @@ def write_report(runs: Sequence[Run], folder: Path, command: str, figures: Path 
 
 def _section(name: str, groups: Sequence[Group], folder: Path) -> Section:
     drawn = []
-    for picture in pictures(_file_name(name), groups):
+    own = [found for found in groups if not found.is_trial]
+    for picture in pictures(_file_name(name), own) if own else ():
         element = svg(picture.figure, picture.name)
         (folder / f"{picture.name}.svg").write_text(element)
         drawn.append(Drawn(element, picture.name, picture.notes))
@@ -105,7 +106,7 @@ def _section(name: str, groups: Sequence[Group], folder: Path) -> Section:
         source=": ".join(filter(None, (facts.get("paper", ""), facts.get("target", "")))),
         obstacles=_obstacles(groups),
         drawn=tuple(drawn),
-        paper=paper_table(groups),
+        paper=paper_table(own),
         numbers=comparison_table(groups),
         runs=tuple(run for found in groups for run in found.runs),
     )

@@ -65,6 +65,11 @@ class Run:
         return facts_of(self.config, logged)
 
     @property
+    def is_trial(self) -> bool:
+        """Whether the run is a sweep's: its folder is named by its options, as ``gamma=.1``."""
+        return "=" in self.path.name
+
+    @property
     def seed(self) -> int | None:
         return self.config["config"].get("seed")
 

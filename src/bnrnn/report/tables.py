@@ -100,11 +100,13 @@ def summarize(group: Group) -> Summary:
 
 
 def overview(groups: Iterable[Group]) -> Table:
-    """One row a group: validation and test beside the paper's."""
+    """One row a group: validation and test beside the paper's. The trials of a sweep are not among them."""
     head = ["run", "metric", "updates", "validation", "paper there", "difference", "test (batch)", "test (population)",
             "paper's test"]  # fmt: skip
     rows = []
     for group in groups:
+        if group.is_trial:
+            continue
         summary = summarize(group)
         latest, batch, population = summary.validation, summary.tests.get("batch"), summary.tests.get("population")
         rows.append(
