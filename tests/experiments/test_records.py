@@ -25,7 +25,7 @@ CONFIG = {
 
 
 def folder(path: Path) -> Path:
-    path.mkdir()
+    path.mkdir(parents=True)
     (path / "config.json").write_text(json.dumps(CONFIG))
     (path / "metrics.jsonl").write_text('{"kind": "train", "update": 50}\n')
     for name in ("environment.json", "result.json", "rows.json"):
