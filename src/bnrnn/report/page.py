@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment, StrictUndefined
 
 from bnrnn.figures.files import svg
 from bnrnn.figures.paper import paper_source
 from bnrnn.report.claims import claims
+from bnrnn.report.comparison import judged
 from bnrnn.report.groups import Group, group
 from bnrnn.report.pictures import pictures
 from bnrnn.report.runs import Run
@@ -71,15 +74,18 @@ def write_report(runs: Sequence[Run], folder: Path, command: str, figures: Path 
     for old in folder.glob("*.svg"):
         if old.name not in drawn:
             old.unlink()
-    table = overview(groups)
-    (folder / "table.md").write_text(table.markdown())
+    (folder / "table.md").write_text(overview(groups).markdown())
+    compared = [found for found in groups if judged(found) is not None]
+    others = overview(found for found in groups if found not in compared)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["place"] = lambda run: quote(os.path.relpath(run.path, folder).replace(os.sep, "/"))
     environment.filters["settings"] = lambda run: json.dumps(run.config["config"], indent=1)
     template = environment.from_string(files("bnrnn.report").joinpath("page.html.j2").read_text())
     page = folder / "index.html"
     page.write_text(
         template.render(
-            overview=table,
+            overview=overview(compared),
+            others=others,
             claims=claims(groups, figures) if figures else (),
             analyses=_analyses(figures) if figures else (),
             sections=sections,
