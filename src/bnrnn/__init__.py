@@ -16,6 +16,8 @@ from bnrnn.nn import (
 )
 from bnrnn.ops import backends, release_memory
 
+__version__ = "0.1.0"
+
 __all__ = [
     "GRU",
     "LSTM",

@@ -6,7 +6,6 @@ What a command needs beyond its options it imports when it runs.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import os
 import shlex
 import sys
@@ -15,6 +14,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
+import bnrnn
 from bnrnn.cli.usage import choose
 
 # command: module of this package
@@ -34,6 +34,17 @@ COMMANDS = {
     "posteriors": "posteriors",
 }
 
+# package: the extra that brings it, where that is not the commands' own
+EXTRAS = {
+    "huggingface_hub": "hub",
+    "kaldi_native_fbank": "speech",
+    "kaldiio": "speech",
+    "onnx": "onnx",
+    "onnxscript": "onnx",
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Carries out a command line. Leaves with code 2 and one line where it, or what it names, is at fault, with code 70
@@ -50,8 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except ModuleNotFoundError as error:
-        extra = "speech" if error.name in ("kaldiio", "kaldi_native_fbank") else "experiments"
-        _fail(f"the package {error.name} is missing; the commands need pip install 'bnrnn[{extra}]'", error)
+        extra = EXTRAS.get(error.name or "", "experiments")
+        _fail(f"the package {error.name} is missing; this needs pip install 'bnrnn[{extra}]'", error)
     except (ValueError, OSError) as error:
         _fail(str(error), error)
     except Exception as error:
@@ -79,13 +90,13 @@ def _lacks_memory(error: Exception) -> bool:
 def _keep_traceback() -> str:
     """A new file with the traceback of the error at hand."""
     with tempfile.NamedTemporaryFile("w", prefix="bnrnn-", suffix=".txt", delete=False) as file:
-        file.write(f"bnrnn {importlib.metadata.version('bnrnn')}: {shlex.join(sys.argv)}\n\n{traceback.format_exc()}")
+        file.write(f"bnrnn {bnrnn.__version__}: {shlex.join(sys.argv)}\n\n{traceback.format_exc()}")
     return file.name
 
 
 def _dispatch(arguments: list[str]) -> int:
     if arguments[:1] == ["--version"]:
-        print(f"bnrnn {importlib.metadata.version('bnrnn')}")
+        print(f"bnrnn {bnrnn.__version__}")
         return 0
     if arguments[:1] == ["help"]:
         arguments = ["--help"]

@@ -31,9 +31,8 @@ def choose(
     """
     if not arguments or arguments[0].startswith("-"):
         width = max(map(len, names)) + 3
-        print(f"usage: {prog} {kind.upper()} [options]\n\n{about}\n\n{kind}s:")
-        for name in names:
-            print(f"  {name:<{width}}{summary(name)}")
+        lines = [f"  {name:<{width}}{summary(name)}" for name in names]  # which may fail, before anything is shown
+        print(f"usage: {prog} {kind.upper()} [options]\n\n{about}\n\n{kind}s:", *lines, sep="\n")
         print(f"\nEach has its own options: {prog} {kind.upper()} --help.")
         sys.exit(0 if arguments and arguments[0] in ("-h", "--help") else 2)
     name, *rest = arguments

@@ -33,9 +33,10 @@ class OperatorKernel:
 
     def unsupported(self, cell: Cell, call: Recurrence) -> str | None:
         """Why it cannot take this call; None if it can."""
-        reason = self.why_not()
-        if reason is not None:
-            return reason
+        return self.why_not() or self.objection(call)
+
+    def objection(self, call: Recurrence) -> str | None:
+        """Why it could not take this call where it is built either; None if it could."""
         dtype = product_dtype(call.weight_hh, self.device)
         if dtype not in self.dtypes:
             known = ", ".join(str(d).removeprefix("torch.") for d in self.dtypes)

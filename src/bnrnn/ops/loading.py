@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,9 +46,27 @@ def why_not() -> str | None:
     return _load()
 
 
-# torch.compile takes the answer as a constant and does not look inside: loading cannot be traced. This is what
+@cache
+def _warn() -> None:
+    if sys.platform == "win32":  # for which there are no kernels
+        return
+    warnings.warn(
+        f"bnrnn computes by torch's own operations, several times slower than by its CPU kernels: {_load()}. A wheel "
+        "brings the kernels. backend='reference' takes torch's operations without this warning",
+        UserWarning,
+        stacklevel=4,
+    )
+
+
+def warn_of_absence() -> None:
+    """Say once a process that there are no kernels, and how to get them."""
+    _warn()
+
+
+# torch.compile takes the answers as constants and does not look inside: loading cannot be traced. This is what
 # torch.compiler.assume_constant_result does, without the import of the whole compiler.
-why_not._dynamo_marked_constant = True  # type: ignore[attr-defined]
+for _function in (why_not, warn_of_absence):
+    _function._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def facts() -> dict[str, Any]:

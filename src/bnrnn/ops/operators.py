@@ -71,6 +71,8 @@ def _recurrence(*arguments: Any) -> tuple[Tensor, ...]:
     """The reference, for a device without an implementation of its own."""
     if loads_here("recurrence", *_own(arguments)):
         return torch.ops.bnrnn.recurrence.default(*arguments)
+    if arguments[5].device.type == "cpu":  # an exported program, or a graph of torch.compile kept from elsewhere
+        loading.warn_of_absence()
     cell, call = autograd.record(*arguments[:-1])
     c0, weight_hh = arguments[3], arguments[5]
     output, state, statistics = REFERENCES[cell.name](call)

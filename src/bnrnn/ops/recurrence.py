@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bnrnn.ops import flops, operators  # noqa: F401 - define what the kernels call, and its cost
+from bnrnn.ops import flops, loading, operators  # noqa: F401 - define what the kernels call, and its cost
 from bnrnn.ops.cells import Cell
 from bnrnn.ops.check import check_call
 from bnrnn.ops.dispatch import Backend, Kernel, choose
@@ -33,4 +33,6 @@ def recur(cell: Cell, call: Recurrence, backend: Backend = "auto") -> Result:
     """
     check_call(cell, call)
     chosen = choose(backend, KERNELS, cell, call)
+    if chosen is None and backend == "auto" and CPU.why_not() is not None and CPU.objection(call) is None:
+        loading.warn_of_absence()
     return REFERENCES[cell.name](call) if chosen is None else chosen.run(cell, call)
