@@ -1,4 +1,4 @@
-"""python -m benchmarks verify | run | run --base REVISION | table | plot"""
+"""python -m benchmarks verify | run | run --base REVISION | table | plot | gpu --out DIR"""
 
 from __future__ import annotations
 
@@ -74,6 +74,11 @@ def main() -> None:
     plotting = commands.add_parser("plot", help="draw the results as times.png beside them")
     for command in (timing, table, plotting):
         command.add_argument("--out", type=Path, default=RESULTS, help="the folder of the results")
+    gpu = commands.add_parser("gpu", help="check and measure on a GPU; without one, the same at toy sizes, interpreted")
+    gpu.add_argument("--out", type=Path, required=True, help="the folder of gpu.json, gpu.md and gpu.log")
+    gpu.add_argument("--minutes", type=float, default=9.5, help="no job begins later")
+    gpu.add_argument("--resume", action="store_true",
+                     help="take what the run in the folder lacks, and what has failed there")  # fmt: skip
     one = commands.add_parser("measure", help="one process's part of run")
     one.add_argument("what", type=json.loads)
     options = parser.parse_args()
@@ -81,6 +86,14 @@ def main() -> None:
         raise SystemExit(0 if verify() else 1)
     if options.command == "run":
         run(options)
+    elif options.command == "gpu":
+        from benchmarks.gpu.command import measure as measure_gpu
+
+        try:
+            complete = measure_gpu(options.out, options.minutes, options.resume)
+        except ValueError as error:
+            raise SystemExit(f"{error}. Without --resume a new run takes its place.") from error
+        raise SystemExit(0 if complete else 1)
     elif options.command == "table":
         from benchmarks.table import of_folders, write
 

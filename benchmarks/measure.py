@@ -32,7 +32,11 @@ def quartiles(values: list[float]) -> tuple[float, float, float]:
 
 
 def alternate(
-    one: Callable[[], object], other: Callable[[], object], budget: float, least: int
+    one: Callable[[], object],
+    other: Callable[[], object],
+    budget: float,
+    least: int,
+    seconds: Callable[[Callable[[], object]], float] = seconds,
 ) -> tuple[list[float], list[float]]:
     """Times of the two, back to back in every round, each first in every other round.
 
@@ -61,12 +65,17 @@ def measure_time(
 ) -> dict[str, float]:
     """Milliseconds a call of both, and the ratio of the two within a round: medians and quartiles over the rounds."""
     subjects = make(name, shape, mode, suite), make(peer, shape, mode, suite)
-    times = alternate(*subjects, budget, least)
-    found: dict[str, float] = {"rounds": len(times[0])}
+    ours, peers = alternate(*subjects, budget, least)
+    return summary([t / subjects[0].calls for t in ours], [t / subjects[1].calls for t in peers])
+
+
+def summary(ours: list[float], peers: list[float]) -> dict[str, float]:
+    """Of the seconds of a subject's calls and of its peer's in the same rounds."""
+    found: dict[str, float] = {"rounds": len(ours)}
     columns = {
-        "milliseconds": [1e3 * t / subjects[0].calls for t in times[0]],
-        "peer_milliseconds": [1e3 * t / subjects[1].calls for t in times[1]],
-        "ratio": [a / b for a, b in zip(*times, strict=True)],
+        "milliseconds": [1e3 * t for t in ours],
+        "peer_milliseconds": [1e3 * t for t in peers],
+        "ratio": [a / b for a, b in zip(ours, peers, strict=True)],
     }
     for column, values in columns.items():
         found[f"{column}_25"], found[column], found[f"{column}_75"] = quartiles(values)

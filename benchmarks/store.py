@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,10 @@ def processor() -> str:
         return platform.processor()
 
 
-def code() -> str:
+def code(timing: Sequence[str] = TIMING) -> str:
     """A digest of what is timed and what times it, the same for the same files wherever they were committed."""
     digest = hashlib.sha256()
-    for place in (*TIMED, *TIMING):
+    for place in (*TIMED, *timing):
         path = ROOT / place
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.suffix in (".py", ".cpp", ".h", ".hpp"):
@@ -59,19 +59,29 @@ def commit() -> str | None:
         return None
 
 
+def host() -> dict[str, Any]:
+    return {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def session() -> dict[str, Any]:
+    return {"date": datetime.now(timezone.utc).date().isoformat(), "load": os.getloadavg()[0]}
+
+
 def machine(budget: float) -> dict[str, Any]:
     """What the numbers depend on."""
     return {
         "commit": commit(),
         "code": code(),
         "budget": budget,
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
+        **host(),
         "kernels": json.loads(json.dumps(bnrnn.backends()["cpu"])),
-        "sessions": [{"date": datetime.now(timezone.utc).date().isoformat(), "load": os.getloadavg()[0]}],
+        "sessions": [session()],
     }
 
 

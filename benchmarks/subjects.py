@@ -131,8 +131,10 @@ SUBJECTS = {
 }  # fmt: skip
 
 
-def layer_of(name: str) -> Layer:
-    """Of a subject or a peer."""
+def layer_of(name: str | Layer) -> Layer:
+    """Of a subject or a peer, or the layer itself."""
+    if not isinstance(name, str):
+        return name
     if name in PEERS:
         return PEERS[name]
     layer = SUBJECTS[name].layer
@@ -145,12 +147,20 @@ class Call:
 
     calls = 1
 
-    def __init__(self, name: str, shape: Shape, mode: str, suite: str = "tasks") -> None:
+    def __init__(
+        self,
+        name: str | Layer,
+        shape: Shape,
+        mode: str,
+        suite: str = "tasks",
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         torch.manual_seed(0)
         size = {"proj_size": shape.units // 2} if suite == "projected" else {}
-        self.layer = layer_of(name)(shape.inputs, shape.units, **size)
+        self.layer = layer_of(name)(shape.inputs, shape.units, **size).to(device, dtype)
         self.mode = mode
-        self.x: Any = torch.randn(shape.steps, shape.batch, shape.inputs)
+        self.x: Any = torch.randn(shape.steps, shape.batch, shape.inputs).to(device, dtype)
         if suite == "packed":
             least = max(1, shape.steps // 4)
             lengths = torch.randint(least, shape.steps + 1, (shape.batch,)).sort(descending=True).values

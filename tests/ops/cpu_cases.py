@@ -53,15 +53,17 @@ class Call:
     kwargs: dict[str, Any]
     leaves: dict[str, Tensor]
 
-    def to(self, dtype: torch.dtype) -> Call:
-        """The same numbers in another precision, as fresh leaves."""
+    def to(self, dtype: torch.dtype, device: str = "cpu") -> Call:
+        """The same numbers in another precision, as fresh leaves; ``batch_sizes`` stays on the CPU."""
         new: dict[int, Tensor] = {}
 
         def convert(t: Tensor | None) -> Tensor | None:
-            if t is None or not t.is_floating_point():
+            if t is None or t is self.kwargs["batch_sizes"]:
                 return t
+            if not t.is_floating_point():
+                return t.to(device)
             if id(t) not in new:
-                new[id(t)] = t.detach().to(dtype).clone().requires_grad_(t.requires_grad)
+                new[id(t)] = t.detach().to(device, dtype).clone().requires_grad_(t.requires_grad)
             return new[id(t)]
 
         def convert_site(site: Site | None) -> Site | None:
@@ -151,12 +153,12 @@ def run(op: Callable[..., Any], call: Call, backend: str, seed: int = 1) -> dict
     found = dict(zip(names, results, strict=True))
     if call.leaves and next(iter(call.leaves.values())).requires_grad:
         g = torch.Generator().manual_seed(seed)
-        cotangents = [torch.randn(r.shape, generator=g, dtype=torch.float64).to(r.dtype) for r in results]
+        cotangents = [torch.randn(r.shape, generator=g, dtype=torch.float64).to(r.device, r.dtype) for r in results]
         grads = torch.autograd.grad(results, list(call.leaves.values()), cotangents)
         found |= {f"grad of {k}": v for k, v in zip(call.leaves, grads, strict=True)}
     for site, (mean, var) in statistics.items():
         found |= {f"mean of {site}": mean, f"variance of {site}": var}
-    return {k: v.detach() for k, v in found.items()}
+    return {k: v.detach().cpu() for k, v in found.items()}
 
 
 def difference(found: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, float]:

@@ -1,0 +1,1 @@
+"""The recurrences on a GPU, in Triton."""
