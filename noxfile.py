@@ -11,6 +11,7 @@ nox.options.reuse_existing_virtualenvs = True
 
 PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 OLDEST, TESTED = "2.10.0", "2.13.0"
+SERVED = [OLDEST, TESTED, "2.14.1", "2.15.0"]
 
 
 def _install(session: nox.Session, torch: str, *extras: str) -> None:
@@ -51,8 +52,16 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(python="3.12")
-@nox.parametrize("torch", [OLDEST, TESTED])
+@nox.parametrize("torch", SERVED)
 def wheel(session: nox.Session, torch: str) -> None:
-    """A wheel, given as the argument, in a fresh environment."""
+    """One wheel, given as the argument, with each torch that it has to serve, in a fresh environment."""
     session.install(f"torch=={torch}", *session.posargs)
+    session.run("python", "tests/wheel.py")
+
+
+@nox.session(python="3.12")
+def source(session: nox.Session) -> None:
+    """The sources beside torch, by pip's default, which isolates the build: the kernels are there."""
+    session.install(f"torch=={TESTED}")
+    session.install(".")
     session.run("python", "tests/wheel.py")

@@ -1,14 +1,16 @@
 """Builds the CPU kernels ahead of time where a C++ compiler and torch are at hand; installs without them elsewhere.
 
-The shared object uses torch's stable ABI and nothing of Python, so one build serves every torch from 2.10 on. It is
-built in the environment that runs this file: pip install --no-build-isolation.
+The shared object uses torch's stable ABI and nothing of Python, so one build serves every torch from 2.10 on.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import platform
 import sys
+import sysconfig
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import setuptools
@@ -25,7 +27,14 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 # The shared object carries this, and an editable install compares it with the sources at hand.
 DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.[ch]*")))).hexdigest()
 COMMON_FLAGS = ["-O3", "-std=c++17", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-g0"]
-OPERATORS = ["library.cpp", "recurrence.cpp", "stream.cpp", "averages.cpp", "instruction_sets.cpp"]
+OPERATORS = [
+    "library.cpp",
+    "recurrence.cpp",
+    "stream.cpp",
+    "averages.cpp",
+    "instruction_sets.cpp",
+    "older_libraries.cpp",
+]
 ISA_FLAGS = {
     "isa_baseline.cpp": [],
     "isa_avx2.cpp": ["-mavx2", "-mfma"],
@@ -33,24 +42,34 @@ ISA_FLAGS = {
 }
 
 
+def torch_folder() -> Path | None:
+    """The torch whose headers serve: of this environment, else of the one that pip installs into.
+
+    pip's isolation takes the latter from the path. It is looked up there all the same: the headers are those of the
+    stable ABI, so that of which torch they are makes no difference, and without them there would be no kernels.
+    """
+    found = importlib.util.find_spec("torch") or PathFinder.find_spec(
+        "torch", [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    )
+    return Path(found.origin).parent if found is not None and found.origin is not None else None
+
+
 class BuildKernels(build_ext):
     """Compiles each instruction set's file with its own flags; a failure leaves the package without kernels."""
 
     def build_extensions(self) -> None:
-        try:
-            import torch
-            from torch.utils.cpp_extension import include_paths, library_paths
-        except ImportError:
-            self._without("torch is not installed in the build environment (use pip install --no-build-isolation)")
+        torch = torch_folder()
+        if torch is None:
+            self._without("no torch here, nor where this is to be installed: install torch first")
             return
         if sys.platform == "win32":
             self._without("only GCC and Clang are supported")
             return
         for extension in self.extensions:
-            extension.include_dirs += include_paths()
-            extension.library_dirs += library_paths()
+            extension.include_dirs += [str(torch / "include"), str(torch / "include/torch/csrc/api/include")]
+            extension.library_dirs.append(str(torch / "lib"))
             extension.libraries.append("torch_cpu")
-            if torch.compiled_with_cxx11_abi() and sys.platform == "linux":
+            if sys.platform == "linux":
                 extension.extra_compile_args.append("-D_GLIBCXX_USE_CXX11_ABI=1")
         compile_one = self.compiler._compile
 

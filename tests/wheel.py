@@ -1,4 +1,4 @@
-"""What an installed wheel must do: python tests/wheel.py, in an environment that has the wheel and torch alone."""
+"""What an installed package must do: python tests/wheel.py, in an environment that has it and torch alone."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def main() -> None:
     """
     source = Path(__file__).resolve().parent.parent / "src"
     if source in Path(bnrnn.__file__).resolve().parents:
-        sys.exit("bnrnn is imported from the source tree, not from a wheel")
+        sys.exit("bnrnn is imported from the source tree")
     kernels = bnrnn.backends()["cpu"]
     if not kernels["available"]:
-        sys.exit(f"the wheel has no kernels: {kernels['reason']}")
+        sys.exit(f"the package has no kernels: {kernels['reason']}")
     for cell in (bnrnn.LSTM, bnrnn.GRU, bnrnn.RNN):
         results = []
         for backend in ("cpu", "reference"):
@@ -35,7 +35,7 @@ def main() -> None:
         for ours, expected in zip(*results, strict=True):
             torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-11)
     versions = f"torch {torch.__version__}, Python {sys.version.split()[0]}, {kernels['instruction_set']}"
-    print(f"the wheel's kernels compute as the reference ({versions})")
+    print(f"the installed kernels compute as the reference ({versions})")
 
 
 if __name__ == "__main__":
