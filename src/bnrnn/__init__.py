@@ -13,6 +13,7 @@ from bnrnn.nn import (
     estimate_population_statistics,
     fold,
     norms,
+    synchronize,
 )
 from bnrnn.ops import backends, release_memory
 
@@ -33,4 +34,5 @@ __all__ = [
     "fold",
     "norms",
     "release_memory",
+    "synchronize",
 ]

@@ -11,6 +11,7 @@ from bnrnn.nn.norm import (
     Shift,
     batch_statistics,
     estimate_population_statistics,
+    synchronize,
 )
 from bnrnn.nn.norm import presets as norms
 from bnrnn.nn.rnn import RNN
@@ -28,4 +29,5 @@ __all__ = [
     "estimate_population_statistics",
     "fold",
     "norms",
+    "synchronize",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from bnrnn.nn.norm import Normalization
 from bnrnn.nn.sequences import State, Valid
 from bnrnn.nn.values import integer, is_readable
+from bnrnn.ops.processes import Processes
 
 if TYPE_CHECKING:
     from bnrnn.nn.parameters import RecurrentParameters
@@ -76,13 +77,18 @@ def check_tokens(x: Tensor, input_size: int) -> None:
         raise ValueError(f"input: integers must be in [0, {input_size}), got {low} to {high}")
 
 
-def check_rows(x: Tensor, valid: Valid | None, sites: Iterable[Normalization]) -> None:
-    """Refuse fewer rows than a site needs for batch statistics."""
+def check_rows(
+    x: Tensor, valid: Valid | None, sites: Iterable[Normalization], processes: Mapping[Any, Processes]
+) -> None:
+    """Refuse fewer rows than a site needs for batch statistics, of all processes that take them together."""
     for site in sites:
         if not site.takes_batch_statistics:
             continue
         rows = x.shape[1]
-        if site.is_sequence:
+        if processes and site.process_group in processes:
+            together = processes[site.process_group].rows
+            rows = sum(together) if site.is_sequence else together[0]
+        elif site.is_sequence:
             rows = x.shape[0] * rows if valid is None else int(valid.batch_sizes.sum())
         if rows < site.min_rows:
             raise ValueError(

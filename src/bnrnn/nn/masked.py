@@ -8,6 +8,8 @@ from torch import Tensor
 from bnrnn._shapes import Bool, Float
 from bnrnn.nn.norm import BatchNorm, Normalization
 from bnrnn.nn.norm.site import warn_if_unset
+from bnrnn.ops.autograd import is_training
+from bnrnn.ops.processes import meet
 
 
 class MaskedBatchNorm(Normalization):
@@ -20,7 +22,7 @@ class MaskedBatchNorm(Normalization):
 
     with gradients through both statistics; n counts the valid rows of all the leading dimensions together. The running
     averages and :func:`bnrnn.estimate_population_statistics` treat it as they treat the sites of a recurrent layer, in
-    the same pass; so does :func:`bnrnn.batch_statistics`.
+    the same pass; so do :func:`bnrnn.batch_statistics` and :func:`bnrnn.synchronize`.
 
     Args:
         size: features, n.
@@ -71,9 +73,15 @@ class MaskedBatchNorm(Normalization):
         if padding is not None:
             padding = padding.reshape(-1, 1)
             wide = wide.masked_fill(padding, 0)
+        processes = None
         if self.takes_batch_statistics:
             count = wide.new_tensor(len(wide)) if mask is None else mask.sum()
-            if not torch.compiler.is_compiling() and count < 2:
+            group = self.process_group
+            if group is not None:
+                differentiated = is_training(x, *self.parameters())
+                processes = meet(group, [int(count)], {"size": self.size}, wide.device, differentiated)
+                count = wide.new_tensor(max(int(count), 1))
+            if not torch.compiler.is_compiling() and (count if processes is None else processes.rows[0]) < 2:
                 raise ValueError(
                     f"x: expected at least 2 valid rows to take batch statistics of, got {int(count)} in shape"
                     f" {tuple(x.shape)}; use eval() or a larger batch"
@@ -83,6 +91,9 @@ class MaskedBatchNorm(Normalization):
             if padding is not None:
                 centred = centred.masked_fill(padding, 0)
             var = centred.square().sum(0) / count
+            if processes is not None:
+                mean, var = (moment.squeeze(0) for moment in processes.of_all(mean.unsqueeze(0), var.unsqueeze(0)))
+                centred = wide - mean
             self.update(0, mean.detach().unsqueeze(0), var.detach().unsqueeze(0))
         else:
             warn_if_unset([self])
@@ -96,4 +107,6 @@ class MaskedBatchNorm(Normalization):
             output = output + self.beta
         if padding is not None:
             output = output.masked_fill(padding, 0)
+        if processes is not None:
+            (output,) = processes.leave(output)
         return output.to(x.dtype).reshape(x.shape)

@@ -18,7 +18,9 @@ from bnrnn.nn.sequences import Lengths, State, Valid
 from bnrnn.nn.stream import Stream
 from bnrnn.nn.values import is_transformed
 from bnrnn.ops import Sites
+from bnrnn.ops.autograd import is_training
 from bnrnn.ops.dispatch import Backend
+from bnrnn.ops.processes import Processes, meet
 from bnrnn.ops.recurrence import Recurrence, kernel, recur
 from bnrnn.ops.sites import Statistics
 
@@ -43,7 +45,7 @@ class RecurrentLayer(RecurrentParameters):
         x = input if batched else input.unsqueeze(1)
         if batched and self.batch_first:
             x = x.transpose(0, 1)
-        if x.shape[0] == 0 or (x.shape[1] == 0 and self.norm is not None):
+        if x.shape[0] == 0 or (x.shape[1] == 0 and self.norm is not None and not self._shares_rows):
             raise ValueError(f"input: at least one time step and one sequence are needed, got {tuple(input.shape)}")
         own_lengths = sequences.check_lengths(lengths, x, batched)
         state = check_state(self, x, hx, x.shape[1], batched)
@@ -92,15 +94,40 @@ class RecurrentLayer(RecurrentParameters):
         call = Recurrence(x, tuple(s[0] for s in state), self.weight_ih_l0, weight_hh, bias, weight_hr=weight_hr)
         return kernel(self._cell, call) is None
 
+    @property
+    def _shares_rows(self) -> bool:
+        """Whether the processes of a group take statistics together, so that this one may have no rows."""
+        return any(site.process_group is not None for site in self._all_sites)
+
+    def _meet(
+        self, sites: list[Normalization], x: Tensor, state: State, batch_sizes: Tensor | None, start_step: int
+    ) -> dict[Any, Processes]:
+        """The processes that take statistics together in this call, by their group."""
+        groups = dict.fromkeys(group for site in sites if (group := site.process_group) is not None)
+        if not groups:
+            return {}
+        rows = [x.shape[1]] * x.shape[0] if batch_sizes is None else batch_sizes.tolist()
+        names = ("num_layers", "bidirectional", "input_size", "hidden_size")
+        alike = {"start_step": start_step, "cell": self._cell.number, **{name: getattr(self, name) for name in names}}
+        differentiated = is_training(x, *state, *self.parameters())
+        return {group: meet(group, rows, alike, x.device, differentiated) for group in groups}
+
     def _recurrence(
-        self, index: int, suffix: str, x: Tensor, state: State, batch_sizes: Tensor | None, start_step: int
+        self,
+        index: int,
+        suffix: str,
+        x: Tensor,
+        state: State,
+        batch_sizes: Tensor | None,
+        start_step: int,
+        processes: dict[Any, Processes],
     ) -> Recurrence:
         """One layer in one direction: its own state, the ``index``-th, its weights, sites and masks."""
         bias, bias_hn = self._biases(suffix)
         weight_ih, weight_hh = self._parameter("weight_ih", suffix), self._parameter("weight_hh", suffix)
         assert weight_ih is not None
         assert weight_hh is not None
-        sites = {name: site.site(start_step, x.shape[0]) for name, site in self._sites(suffix).items()}
+        sites = {name: site.site(start_step, x.shape[0], processes) for name, site in self._sites(suffix).items()}
         mask, zoneout = self._masks(x)
         return Recurrence(
             x,
@@ -118,9 +145,11 @@ class RecurrentLayer(RecurrentParameters):
 
     def _layers(self, x: Tensor, state: State, valid: Valid | None, start_step: int) -> tuple[Tensor, State]:
         """All layers and directions; then, all having run, the statistics that they took enter the tables."""
-        check_rows(x, valid, self._all_sites)
-        warn_if_unset(self._all_sites)
+        all_sites = self._all_sites
         batch_sizes = None if valid is None else valid.batch_sizes
+        processes = self._meet(all_sites, x, state, batch_sizes, start_step)
+        check_rows(x, valid, all_sites, processes)
+        warn_if_unset(all_sites)
         backend: Backend = "reference" if x.shape[1] == 0 or self.backend == "torch" else self.backend
         finals: list[State] = []
         updates: list[tuple[dict[str, Normalization], Statistics]] = []
@@ -128,7 +157,7 @@ class RecurrentLayer(RecurrentParameters):
             outputs = []
             for reverse, suffix in enumerate(self._suffixes(layer)):
                 own = sequences.reverse(x, valid) if reverse else x
-                call = self._recurrence(len(finals), suffix, own, state, batch_sizes, start_step)
+                call = self._recurrence(len(finals), suffix, own, state, batch_sizes, start_step, processes)
                 output, final, statistics = recur(self._cell, call, backend)
                 outputs.append(sequences.reverse(output, valid) if reverse else output)
                 finals.append(final)
@@ -136,22 +165,29 @@ class RecurrentLayer(RecurrentParameters):
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
             if self.dropout and layer < self.num_layers - 1:
                 x = F.dropout(x, self.dropout, self.training)
-        self._update(updates, batch_sizes, start_step)
-        return x, tuple(torch.stack(s) for s in zip(*finals, strict=True))
+        self._update(updates, batch_sizes, start_step, processes)
+        results = (x, *(torch.stack(s) for s in zip(*finals, strict=True)))
+        for group in processes.values():
+            results = group.leave(*results)
+        return results[0], results[1:]
 
     def _update(
         self,
         updates: list[tuple[dict[str, Normalization], Statistics]],
         batch_sizes: Tensor | None,
         start_step: int,
+        processes: dict[Any, Processes],
     ) -> None:
         unseen = False
         for sites, statistics in updates:
             for name, (mean, var) in statistics.items():
-                if batch_sizes is not None and len(mean) > 1:
-                    own = int((batch_sizes >= sites[name].min_rows).sum())
+                site = sites[name]
+                together = processes.get(site.process_group) if processes else None
+                rows = batch_sizes if together is None else torch.tensor(together.rows)
+                if rows is not None and len(mean) > 1:
+                    own = int((rows >= site.min_rows).sum())
                     mean, var = mean[:own], var[:own]
-                unseen |= sites[name].update(start_step, mean, var)
+                unseen |= site.update(start_step, mean, var)
         if unseen:
             warnings.warn(
                 "population statistics have grown to longer tables, which reach neither the other processes of "

@@ -74,3 +74,8 @@ def is_readable(tensor: Tensor) -> bool:
     if torch.compiler.is_compiling() or tensor.is_meta or type(tensor) is not Tensor:
         return False
     return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # type: ignore[attr-defined]
+
+
+def is_in_backward() -> bool:
+    """Whether this runs within a backward pass, as what activation checkpointing computes again."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1

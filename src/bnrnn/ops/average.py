@@ -122,11 +122,16 @@ def _average(
     for table, batch in ((mean, batch_mean), (var, batch_var)):
         table[rows].lerp_(batch.to(table.dtype), weight)
     if 0 < batch_mean.shape[0] < mean.shape[0]:  # a batch over all rows leaves none empty
-        has = count > 0
-        own = torch.where(has, torch.arange(len(has), device=has.device), -1).cummax(0).values
-        source = torch.where(own < 0, has.int().argmax(), own)
+        source = nearest(count)
         for table in (mean, var):
             table.copy_(table[source])
+
+
+def nearest(count: Int[Tensor, " S"]) -> Int[Tensor, " S"]:
+    """For each row the one whose values it has: itself where a batch has entered it, else as :func:`average_` says."""
+    has = count > 0
+    own = torch.where(has, torch.arange(len(has), device=has.device), -1).cummax(0).values
+    return torch.where(own < 0, has.int().argmax(), own)
 
 
 def _average_anywhere(*arguments: Any) -> None:

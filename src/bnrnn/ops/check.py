@@ -69,6 +69,8 @@ def check_call(cell: Cell, call: Recurrence) -> None:
     for name, site in named:
         if not site.takes_batch_statistics:
             continue
+        if site.processes is not None:
+            rows, total = site.processes.rows[0], sum(site.processes.rows)
         have, where = (rows, "at the first step") if site.kind == "frame" else (total, "in all steps together")
         if have < site.min_rows:
             raise ValueError(f"sites: {name} needs {site.min_rows} valid rows {where}, got {have}")

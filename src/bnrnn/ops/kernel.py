@@ -68,6 +68,8 @@ class OperatorKernel:
         for name, site in zip(Sites._fields, call.sites, strict=True):
             if site is None:
                 continue
+            if site.processes is not None:
+                return f"statistics over the processes of a group on site {name!r}"
             if name != "cell" and (site.kind == "shift" or site.beta is not None):
                 return f"an offset on site {name!r}"
             if name != "input" and site.kind == "sequence" and site.takes_batch_statistics:

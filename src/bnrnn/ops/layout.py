@@ -74,7 +74,7 @@ def flatten(sites: Sites) -> tuple[list[Tensor], list[int], list[float]]:
             numbers += (0, 0, 0)
             eps.append(0.0)
             continue
-        kind, gamma, beta, site_eps, min_rows, mean, var = site
+        kind, gamma, beta, site_eps, min_rows, mean, var, _ = site
         tensors += [t for t in (gamma, beta, mean, var) if t is not None]
         # an IntFlag's own arithmetic would cost a microsecond each
         numbers += (KINDS[kind], (gamma is not None) + 2 * (beta is not None) + 4 * (mean is not None), min_rows)

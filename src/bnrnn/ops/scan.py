@@ -31,14 +31,18 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
 
 def zoneout(z: Tensor | None, t: int, old: Tensor, new: Tensor) -> Tensor:
     """``z * old + (1 - z) * new`` with the step's mask or, as a scalar, its expectation (Krueger et al. 2017)."""
-    if z is None:
+    if z is None or not new.shape[0]:
         return new
     z_t = z if z.dim() == 0 else z.select(0, t)[: new.shape[0]]
     return new + z_t.to(new.dtype) * (old - new)
 
 
 def scan(
-    step: Callable[[int, Tensor, State], State], wx: Tensor, state: State, batch_sizes: Tensor | None
+    step: Callable[[int, Tensor, State], State],
+    wx: Tensor,
+    state: State,
+    batch_sizes: Tensor | None,
+    common_steps: int = 0,
 ) -> tuple[Tensor, State]:
     """Carry ``state`` through ``step`` over the valid rows of each time step.
 
@@ -47,6 +51,8 @@ def scan(
         wx: ``(T, B, n)``. It is unbound once: indexing it in the loop would make the backward pass quadratic in T.
         state: tensors ``(B, ...)``.
         batch_sizes: valid rows at each step, non-increasing; None for all.
+        common_steps: steps that other processes go through with this one, as many as there are or more: there ``step``
+            is called without a row as well.
 
     Returns:
         Outputs ``(T, B, ...)``, zero where not valid, and the state of each row after its own last valid step.
@@ -63,5 +69,10 @@ def scan(
             state = tuple(torch.cat((a, s[n:])) for a, s in zip(new, state, strict=True))
             outputs.append(F.pad(new[0], (0, 0, 0, batch - n)))
         else:
+            if t < common_steps:
+                step(t, wx_t[:0], tuple(s[:0] for s in state))
             outputs.append(torch.zeros_like(state[0]))
+    no_rows = wx.new_empty(0, wx.shape[2])
+    for t in range(steps, common_steps):
+        step(t, no_rows, tuple(s[:0] for s in state))
     return torch.stack(outputs), state

@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
+from bnrnn.ops.processes import Processes
+
 Kind = Literal["frame", "sequence", "layer", "shift"]
 Statistics = dict[str, tuple[Tensor, Tensor]]
 """Site name to the (mean, variance) that the call took from its own batch, detached."""
@@ -25,6 +27,8 @@ class Site(NamedTuple):
             statistics are taken.
         mean, var: population statistics, ``(T, n)`` for ``"frame"`` and ``(1, n)`` for ``"sequence"``; None to
             take the batch's own.
+        processes: those over whose rows together the batch's statistics are taken; None for this one's alone. The
+            statistics returned then have a row for each step of the process that has most.
     """
 
     kind: Kind
@@ -34,6 +38,7 @@ class Site(NamedTuple):
     min_rows: int = 2
     mean: Tensor | None = None
     var: Tensor | None = None
+    processes: Processes | None = None
 
     @property
     def takes_batch_statistics(self) -> bool:
@@ -47,6 +52,15 @@ class Sites(NamedTuple):
     recurrent: Site | None = None
     summed: Site | None = None
     cell: Site | None = None
+
+
+def common_steps(sites: Sites) -> int:
+    """How many steps of the recurrence all processes go through together, also one that has no rows there."""
+    steps = 0
+    for site in (sites.recurrent, sites.summed, sites.cell):
+        if site is not None and site.processes is not None:
+            steps = max(steps, site.processes.steps)
+    return steps
 
 
 def split(site: Site | None, sizes: tuple[int, ...]) -> list[Site | None]:

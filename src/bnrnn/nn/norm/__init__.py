@@ -1,6 +1,6 @@
 """Normalization of a recurrent layer: what is said of it, its presets, a site's module, its population statistics."""
 
-from bnrnn.nn.norm.estimation import batch_statistics, estimate_population_statistics
+from bnrnn.nn.norm.estimation import batch_statistics, estimate_population_statistics, synchronize
 from bnrnn.nn.norm.presets import PresetName
 from bnrnn.nn.norm.site import Normalization
 from bnrnn.nn.norm.specification import BatchNorm, LayerNorm, Norm, Shift
@@ -14,4 +14,5 @@ __all__ = [
     "Shift",
     "batch_statistics",
     "estimate_population_statistics",
+    "synchronize",
 ]

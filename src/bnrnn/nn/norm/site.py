@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from bnrnn._shapes import Float
+from bnrnn.nn.norm.groups import present
 from bnrnn.nn.norm.specification import BatchNorm, LayerNorm, Shift, SiteNorm
 from bnrnn.nn.norm.table import NAMES, Table, misfits, prepared, resized, room
-from bnrnn.nn.values import is_readable
+from bnrnn.nn.values import is_in_backward, is_readable
 from bnrnn.ops import Site, average_
+from bnrnn.ops.processes import Processes
 
-Override = Literal["batch", "estimate"]
+Override = Literal["batch", "estimate", "merge"]
+"""Batch statistics that enter no average, plain averages, or such that are merged with other processes' in the end."""
 
 
 class Normalization(nn.Module):
@@ -98,6 +101,14 @@ class Normalization(nn.Module):
     def takes_batch_statistics(self) -> bool:
         return isinstance(self.spec, BatchNorm) and (self.training or self.override is not None)
 
+    @property
+    def process_group(self) -> Any:
+        """The group over whose rows a call takes batch statistics now; None for this process's alone."""
+        spec = self.spec
+        if not isinstance(spec, BatchNorm) or spec.process_group is None or not self.takes_batch_statistics:
+            return None
+        return present(spec.process_group)
+
     def enter(self, override: Override) -> None:
         """Begin a context's rule. Contexts may overlap."""
         self._overrides = (*self._overrides, override)
@@ -114,15 +125,21 @@ class Normalization(nn.Module):
 
     # Reading
 
-    def site(self, start: int, steps: int) -> Site:
-        """What the recurrence needs to know for the time steps from ``start`` on."""
+    def site(self, start: int, steps: int, processes: Mapping[Any, Processes] | None = None) -> Site:
+        """What the recurrence needs to know for the time steps from ``start`` on.
+
+        Args:
+            start, steps: the time steps.
+            processes: those that the call has met, by their group; None for none.
+        """
         spec = self.spec
         if isinstance(spec, Shift):
             return Site("shift", beta=self.beta)
         if isinstance(spec, LayerNorm):
             return Site("layer", self.gamma, self.beta, spec.eps)
         mean, var = (None, None) if self.takes_batch_statistics else self.population(start, steps)
-        return Site(spec.statistics, self.gamma, self.beta, spec.eps, spec.min_rows, mean, var)
+        own = processes[self.process_group] if processes and self.process_group in processes else None
+        return Site(spec.statistics, self.gamma, self.beta, spec.eps, spec.min_rows, mean, var, own)
 
     def population(self, start: int, steps: int) -> tuple[Tensor, Tensor]:
         """Mean and variance that serve at the time steps from ``start`` on: ``(steps, n)``; ``(1, n)`` of sequences."""
@@ -160,11 +177,13 @@ class Normalization(nn.Module):
     def update(self, start: int, mean: Float[Tensor, "T n"], var: Float[Tensor, "T n"]) -> bool:
         """Take a batch's statistics of the steps from ``start`` on into the averages: :func:`bnrnn.ops.average_`.
 
+        Within a backward pass, where activation checkpointing computes a call again, they have been taken already.
+
         Returns:
             Whether the table has grown where others do not see it.
         """
         spec = self.spec
-        if not isinstance(spec, BatchNorm) or self.override == "batch":
+        if not isinstance(spec, BatchNorm) or self.override == "batch" or is_in_backward():
             return False
         start = 0 if self.is_sequence else start
         end = start + mean.shape[0]
@@ -204,7 +223,13 @@ class Normalization(nn.Module):
                     setattr(self, name, value)
                 else:
                     own.data = value
-        return distributed or shared
+        alone = self.process_group is None and self.override != "merge"
+        return (distributed and alone) or shared
+
+    def lengthen(self, length: int) -> None:
+        """Make room for so many rows."""
+        if length > len(self.count):
+            self._grow(length)
 
     def restore(self, table: Table) -> None:
         """Take over statistics of the same site, of as many rows or fewer."""
@@ -250,8 +275,7 @@ class Normalization(nn.Module):
             else:
                 table = prepared(saved)
                 rows = max(room(spec, len(table.count)), 0 if spec.max_steps else len(self.count))
-                if rows > len(self.count):
-                    self._grow(rows)
+                self.lengthen(rows)
                 table = resized(table, len(self.count))
                 self._looked = False
             state_dict = {**state_dict, **{prefix + name: getattr(table, name) for name in saved}}
@@ -260,7 +284,8 @@ class Normalization(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        return f"{self.size}, {self.spec}"
+        over = self.spec.process_group if isinstance(self.spec, BatchNorm) else None
+        return f"{self.size}, {self.spec}" + ("" if over is None else f", process_group={over!r}")
 
 
 def warn_if_unset(sites: Iterable[Normalization]) -> None:

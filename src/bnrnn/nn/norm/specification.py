@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeAlias
 
+from bnrnn.nn.norm.groups import check_group
 from bnrnn.nn.values import finite, integer
 
 Over = Literal["frame", "sequence"]
@@ -42,6 +43,9 @@ class BatchNorm:
             DistributedDataParallel, in shared memory, for averages of models.
         min_rows: the least number of valid rows that frame-wise statistics are taken of. A later step with fewer
             takes over the statistics of the last step that had enough, without a gradient through them.
+        process_group: over whose processes' rows together batch statistics are taken: a
+            ``torch.distributed.ProcessGroup``, or ``"world"`` for the default group, whichever that is at a call. None:
+            each process takes those of its own rows. :func:`bnrnn.synchronize` sets it in a whole model.
 
     Raises:
         ValueError, TypeError: an argument outside what is allowed.
@@ -53,6 +57,7 @@ class BatchNorm:
     momentum: float | None = 0.1
     max_steps: int | None = None
     min_rows: int = 2
+    process_group: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.statistics not in ("frame", "sequence"):
@@ -73,6 +78,11 @@ class BatchNorm:
             _set(self, **{name: value})
         if self.max_steps is not None and self.statistics == "sequence":
             raise ValueError("BatchNorm: max_steps belongs to statistics='frame'; 'sequence' keeps one row")
+        check_group("BatchNorm: process_group", self.process_group)
+
+    def __deepcopy__(self, memo: object) -> BatchNorm:
+        """Itself: nothing in it changes, and a process group cannot be copied."""
+        return self
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 from bnrnn.ops.normalize import StepNormalizer, normalize_input
 from bnrnn.ops.record import Recurrence, Result
 from bnrnn.ops.scan import State, accumulation_dtype, input_product, recurrent_product, scan, zoneout
-from bnrnn.ops.sites import collect
+from bnrnn.ops.sites import collect, common_steps
 
 
 def lstm(call: Recurrence) -> Result:
@@ -33,7 +33,7 @@ def lstm(call: Recurrence) -> Result:
             new_h = F.linear(new_h.to(weight_hr.dtype), weight_hr).to(acc)
         return zoneout(zoneout_h, t, h, new_h), zoneout(zoneout_c, t, c, new_c)
 
-    output, (h, c) = scan(step, wx, (h0.to(acc), c0.to(acc)), batch_sizes)
+    output, (h, c) = scan(step, wx, (h0.to(acc), c0.to(acc)), batch_sizes, common_steps(sites))
     statistics = collect(
         input=input_statistics,
         recurrent=recurrent.statistics(len(wx)),

@@ -9,7 +9,7 @@ from torch import Tensor
 from bnrnn.ops.normalize import StepNormalizer, normalize_input
 from bnrnn.ops.record import Recurrence, Result
 from bnrnn.ops.scan import State, accumulation_dtype, input_product, recurrent_product, scan, zoneout
-from bnrnn.ops.sites import collect
+from bnrnn.ops.sites import collect, common_steps
 
 
 def rnn(call: Recurrence, nonlinearity: Literal["tanh", "relu"]) -> Result:
@@ -28,7 +28,7 @@ def rnn(call: Recurrence, nonlinearity: Literal["tanh", "relu"]) -> Result:
             pre = pre + bias
         return (zoneout(call.zoneout_h, t, h, pre.tanh() if nonlinearity == "tanh" else pre.relu()),)
 
-    output, (h,) = scan(step, wx, (h0.to(acc),), batch_sizes)
+    output, (h,) = scan(step, wx, (h0.to(acc),), batch_sizes, common_steps(sites))
     statistics = collect(
         input=input_statistics,
         recurrent=recurrent.statistics(len(wx)),
