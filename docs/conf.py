@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "bnrnn"
 release = importlib.metadata.version("bnrnn")
 extensions = [
+    "committed",
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.intersphinx",
@@ -19,7 +24,9 @@ exclude_patterns = ["_build"]
 
 html_theme = "furo"
 html_title = "bnrnn"
+html_show_copyright = False
 html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 html_theme_options = {"source_repository": "https://github.com/bnrnn/bnrnn/", "source_branch": "main"}
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True

@@ -124,6 +124,7 @@ class LSTM(RecurrentLayer):
         lengths: Lengths | None = None,
         start_step: int = 0,
     ) -> tuple[Tensor | PackedSequence, tuple[Tensor, Tensor]]:
+        """The call, with the shapes that the class describes."""
         if hx is not None and not (isinstance(hx, (tuple, list)) and len(hx) == 2):
             raise TypeError(f"hx must be a pair (h_0, c_0) or None, got {type(hx).__name__}")
         output, (h_n, c_n) = self._forward(input, None if hx is None else tuple(hx), lengths, start_step)

@@ -88,5 +88,6 @@ class RNN(RecurrentLayer):
         lengths: Lengths | None = None,
         start_step: int = 0,
     ) -> tuple[Tensor | PackedSequence, Tensor]:
+        """The call, with the shapes that the class describes."""
         output, (h_n,) = self._forward(input, None if hx is None else (hx,), lengths, start_step)
         return output, h_n
