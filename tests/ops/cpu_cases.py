@@ -175,10 +175,12 @@ def difference(found: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[st
     return errors
 
 
-def worst(op: Callable[..., Any], case: Case, dtype: torch.dtype = torch.float32) -> tuple[str, float]:
+def worst(
+    op: Callable[..., Any], case: Case, dtype: torch.dtype = torch.float32, backend: str = "cpu"
+) -> tuple[str, float]:
     """The result in which the kernel is furthest from the float64 reference, and by how much."""
     call = build(case)
-    errors = difference(run(op, call.to(dtype), "cpu"), run(op, call, "reference"))
+    errors = difference(run(op, call.to(dtype), backend), run(op, call, "reference"))
     name = max(errors, key=lambda k: errors[k] if errors[k] == errors[k] else float("inf"))
     return name, errors[name]
 

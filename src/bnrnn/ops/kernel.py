@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from bnrnn.ops import layout, loading
+from bnrnn.ops._triton import availability
+from bnrnn.ops._triton.plan import unsupported_sites
 from bnrnn.ops.autograd import has_tangents, is_training
 from bnrnn.ops.cells import Cell
 from bnrnn.ops.precision import Precision, product_dtype
@@ -24,24 +26,34 @@ class OperatorKernel:
         device: the type of its device, whose autocast it follows.
         why_not: the reason if it is not available here.
         dtypes: what it computes products in.
+        refuses: the reason if it does not take normalizations with these numbers of :mod:`bnrnn.ops.layout`.
+        rounds: whether operands come rounded, in float32, where products are of less.
     """
 
     name: str
     device: str
     why_not: Callable[[], str | None]
     dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float64, torch.bfloat16)
+    refuses: Callable[[Sequence[int]], str | None] = lambda numbers: None
+    rounds: bool = True
 
     def unsupported(self, cell: Cell, call: Recurrence) -> str | None:
         """Why it cannot take this call; None if it can."""
+        place = call.weight_hh.device  # first: another device's call need not load these kernels
+        if place.type != self.device:
+            return f"a tensor on {place}"
         return self.why_not() or self.objection(call)
 
     def objection(self, call: Recurrence) -> str | None:
         """Why it could not take this call where it is built either; None if it could."""
+        reason = self.refuses(layout.flatten(call.sites)[1])
+        if reason is not None:
+            return reason
         dtype = product_dtype(call.weight_hh, self.device)
         if dtype not in self.dtypes:
             known = ", ".join(str(d).removeprefix("torch.") for d in self.dtypes)
             return f"dtype {dtype} (the kernels have {known})"
-        allowed = {torch.float32, torch.bfloat16} if dtype == torch.bfloat16 else {dtype}
+        allowed = {dtype, torch.promote_types(dtype, torch.float32)}
         trained = call.trained
         found = {t.dtype for t in trained if t is not None and t.dtype.is_floating_point}
         if not found <= allowed:
@@ -78,7 +90,7 @@ class OperatorKernel:
 
     def run(self, cell: Cell, call: Recurrence) -> Result:
         """The call itself. Make it only where :meth:`unsupported` has no objection."""
-        precision = Precision(call.weight_hh, self.device)
+        precision = Precision(call.weight_hh, self.device, self.rounds)
         tensors, numbers, eps = precision.sites(call.sites)
         keep = is_training(*call.trained, *tensors)
         x, weight_ih, weight_hh = precision.operands(call.x, call.weight_ih, call.weight_hh)
@@ -97,3 +109,11 @@ class OperatorKernel:
 
 
 CPU = OperatorKernel("cpu", "cpu", lambda: loading.why_not())
+TRITON = OperatorKernel(
+    "triton",
+    availability.DEVICE,
+    lambda: availability.why_not(),
+    (torch.float32, torch.float64, torch.bfloat16, torch.float16),
+    unsupported_sites,
+    rounds=False,
+)

@@ -12,11 +12,15 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
+from bnrnn.ops._triton import availability
+
 OBJECT = Path(__file__).parent.parent / "_kernels.so"
 
 
 @cache
 def _load() -> str | None:
+    if availability.INTERPRETED:
+        return "TRITON_INTERPRET=1 has Triton's interpreter in the place of the CPU kernels"
     if not OBJECT.exists():
         return (
             "the package was installed without CPU kernels (it needs a C++ compiler, and "

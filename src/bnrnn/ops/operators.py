@@ -1,8 +1,8 @@
 """The operators, defined where this is imported and implemented for each device.
 
-The CPU's implementation comes with the compiled object, which is loaded when an operator is first called; another
-device's is a registration ``LIBRARY.impl("recurrence", ..., "CUDA")``. Where there is none the reference serves, so
-that an exported program runs anywhere.
+The CPU's implementation comes with the compiled object, which is loaded when an operator is first called, a GPU's is
+written in Triton, imported at its first call; another device's is a registration ``LIBRARY.impl("recurrence", ...)``.
+Where there is none the reference serves, so that an exported program runs anywhere.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from bnrnn.ops import autograd, layout, loading, shapes
+from bnrnn.ops._triton import availability
+from bnrnn.ops._triton.plan import unsupported_sites
 from bnrnn.ops.cells import NUMBERED
 from bnrnn.ops.references import REFERENCES
 
@@ -74,15 +76,15 @@ def _recurrence(*arguments: Any) -> tuple[Tensor, ...]:
     if arguments[5].device.type == "cpu":  # an exported program, or a graph of torch.compile kept from elsewhere
         loading.warn_of_absence()
     cell, call = autograd.record(*arguments[:-1])
-    c0, weight_hh = arguments[3], arguments[5]
+    h0, c0, weight_hh = arguments[2], arguments[3], arguments[5]
     output, state, statistics = REFERENCES[cell.name](call)
-    c_n = state[1] if c0 is not None else weight_hh.new_empty(0, weight_hh.shape[0] // cell.gates)
+    c_n = state[1] if c0 is not None else h0.new_empty(0, weight_hh.shape[0] // cell.gates)
     return (
         output.to(weight_hh.dtype),
         state[0].clone() if state[0] is call.state[0] else state[0],
         c_n.clone() if c_n is c0 else c_n,
-        layout.write_statistics(statistics, weight_hh),
-        weight_hh.new_empty(0),
+        layout.write_statistics(statistics, h0),
+        h0.new_empty(0),
     )
 
 
@@ -107,6 +109,28 @@ def _recurrence_backward(*arguments: Any) -> tuple[Tensor, ...]:
     return tuple(results)
 
 
+def _on_gpu(*arguments: Any) -> tuple[Tensor, ...]:
+    """The Triton kernels, imported at the first call of them."""
+    x, numbers = arguments[1], arguments[10]
+    check_place("recurrence", *_own(arguments))
+    if availability.why_not() is not None or unsupported_sites(numbers) is not None or x.shape[1] == 0:
+        return _recurrence(*arguments)
+    from bnrnn.ops._triton import recurrence
+
+    return recurrence.forward(*arguments)
+
+
+def _backward_on_gpu(*arguments: Any) -> tuple[Tensor, ...]:
+    saved = arguments[4]
+    if saved.numel() == 0:
+        return _recurrence_backward(*arguments)
+    tensors, batch_sizes = _own(arguments[5:])
+    check_place("recurrence_backward", [*arguments[:5], *tensors], batch_sizes)
+    from bnrnn.ops._triton import recurrence
+
+    return recurrence.backward(*arguments)
+
+
 def _fake(*arguments: Any) -> tuple[Tensor, ...]:
     number, x, _, _, weight_ih, weight_hh, _, _, weight_hr, _, numbers, _, _, mask, zoneout_h, _, bfloat16, keep = (
         arguments
@@ -116,7 +140,7 @@ def _fake(*arguments: Any) -> tuple[Tensor, ...]:
     saved = (
         shapes.kept(cell, x, weight_ih, weight_hh, weight_hr, numbers, mask, zoneout_h, bfloat16)
         if keep
-        else weight_hh.new_empty(0)
+        else shapes.full(weight_hh, 0)
     )
     return (*shapes.states(cell, x, weight_hh), shapes.statistics(cell, x, weight_hh, numbers), saved)
 
@@ -148,6 +172,8 @@ for _name, _implementation, _shape in (
 ):
     LIBRARY.impl(_name, _implementation, "CompositeExplicitAutograd")
     torch.library.register_fake(f"bnrnn::{_name}", _shape, lib=LIBRARY)
+for _name, _implementation in (("recurrence", _on_gpu), ("recurrence_backward", _backward_on_gpu)):
+    LIBRARY.impl(_name, _implementation, availability.DEVICE.upper())
 LIBRARY.impl(
     "recurrence",
     autograd.differentiable(torch.ops.bnrnn.recurrence.default, torch.ops.bnrnn.recurrence_backward.default),

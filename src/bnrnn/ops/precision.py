@@ -19,18 +19,21 @@ def product_dtype(weight: Tensor, device: str) -> torch.dtype:
 class Precision:
     """Brings a call's tensors into the kernels' precision.
 
-    For products in bfloat16 the kernels have operands rounded to bfloat16 and compute in float32, where such products
-    are exact; the state is rounded on its way into the recurrent product.
+    For products in bfloat16 kernels that round have operands rounded to bfloat16 and compute in float32, where such
+    products are exact; the state is rounded on its way into the recurrent product. Others have operands in the
+    products' own precision and all else in float32.
     """
 
-    def __init__(self, weight: Tensor, device: str) -> None:
+    def __init__(self, weight: Tensor, device: str, rounds: bool = True) -> None:
         self.product = product_dtype(weight, device)
+        self.rounds = rounds
         self.kernel = torch.promote_types(self.product, torch.float32)
-        self.bfloat16 = self.product == torch.bfloat16
+        self.bfloat16 = rounds and self.product == torch.bfloat16
 
     def operands(self, *tensors: Tensor) -> list[Tensor]:
         """Of the products; integers stay as they are."""
-        return [t.to(self.product).to(self.kernel) if t.is_floating_point() else t.long() for t in tensors]
+        dtype = self.kernel if self.rounds else self.product
+        return [t.to(self.product).to(dtype) if t.is_floating_point() else t.long() for t in tensors]
 
     def others(self, *tensors: Tensor | None) -> list[Tensor | None]:
         """States, biases, masks."""

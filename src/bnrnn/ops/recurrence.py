@@ -6,13 +6,13 @@ from bnrnn.ops import flops, loading, operators  # noqa: F401 - define what the 
 from bnrnn.ops.cells import Cell
 from bnrnn.ops.check import check_call
 from bnrnn.ops.dispatch import Backend, Kernel, choose
-from bnrnn.ops.kernel import CPU
+from bnrnn.ops.kernel import CPU, TRITON
 from bnrnn.ops.record import Recurrence, Result
 from bnrnn.ops.references import REFERENCES
 
 __all__ = ["KERNELS", "Recurrence", "kernel", "recur"]
 
-KERNELS: list[Kernel] = [CPU]
+KERNELS: list[Kernel] = [CPU, TRITON]
 """In the order in which ``backend="auto"`` asks them."""
 
 

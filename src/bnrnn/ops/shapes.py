@@ -8,23 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
 from bnrnn.ops import layout, loading
+from bnrnn.ops._triton import availability, plan
 from bnrnn.ops.cells import Cell
 from bnrnn.ops.layout import KindNumber
+
+
+def full(weight: Tensor, *shape: int) -> Tensor:
+    """What is no operand of a product: states, statistics and biases, which have at least float32."""
+    return weight.new_empty(shape, dtype=torch.promote_types(weight.dtype, torch.float32))
 
 
 def states(cell: Cell, x: Tensor, weight_hh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Output, h_n, and c_n, which has no rows for a cell without c_t."""
     steps, batch = x.shape[:2]
     rows, output = weight_hh.shape
-    new = weight_hh.new_empty
-    return new(steps, batch, output), new(batch, output), new(batch if cell.has_cell else 0, rows // cell.gates)
+    return (
+        weight_hh.new_empty(steps, batch, output),
+        full(weight_hh, batch, output),
+        full(weight_hh, batch if cell.has_cell else 0, rows // cell.gates),
+    )
 
 
 def statistics(cell: Cell, x: Tensor, weight_hh: Tensor, numbers: Sequence[int]) -> Tensor:
-    return weight_hh.new_empty(layout.statistics_size(numbers, cell, x.shape[0], weight_hh.shape[0] // cell.gates))
+    return full(weight_hh, layout.statistics_size(numbers, cell, x.shape[0], weight_hh.shape[0] // cell.gates))
 
 
 def gradients(
@@ -37,13 +47,13 @@ def gradients(
     new = weight_hh.new_empty
     return (
         new(steps if need_x else 0, batch, weight_ih.shape[1]),
-        new(batch, output),
-        new(batch if cell.has_cell else 0, units),
+        full(weight_hh, batch, output),
+        full(weight_hh, batch if cell.has_cell else 0, units),
         new(weight_ih.shape),
         new(weight_hh.shape),
-        new((cell.gates + cell.has_reset) * units),
+        full(weight_hh, (cell.gates + cell.has_reset) * units),
         new(0) if weight_hr is None else new(weight_hr.shape),
-        new((3 * cell.gates + 2) * units),  # all gains, and the cell's offset
+        full(weight_hh, (3 * cell.gates + 2) * units),  # all gains, and the cell's offset
     )
 
 
@@ -81,7 +91,7 @@ def _kept_on_cpu(
     return states + unprojected + cells + products + 2 * slots * steps * batch
 
 
-KEPT: dict[str, Callable[..., int]] = {"cpu": _kept_on_cpu}
+KEPT: dict[str, Callable[..., int]] = {"cpu": _kept_on_cpu, availability.DEVICE: plan.kept}
 """By device, how many numbers its kernels keep; the reference, everywhere else, keeps none."""
 
 
@@ -92,4 +102,4 @@ def kept(
     """What the backward pass needs of the forward pass."""
     size = KEPT.get(weight_hh.device.type)
     arguments = (cell, x, weight_ih, weight_hh, weight_hr, numbers, mask, zoneout_h, bfloat16)
-    return weight_hh.new_empty(0 if size is None or x.shape[1] == 0 else size(*arguments))
+    return full(weight_hh, 0 if size is None or x.shape[1] == 0 else size(*arguments))

@@ -1,0 +1,95 @@
+"""Triton's kernels in its interpreter against the float64 reference. The variable that has them interpreted acts when
+they are defined, so test_interpreted.py runs this file in a process of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from tests.ops.cpu_cases import Case, build, difference, run, worst
+from tests.ops.every_kernel import (
+    OPS,
+    SITES,
+    test_a_second_backward_gives_the_same,  # noqa: F401
+    test_any_layout_of_the_arguments,  # noqa: F401
+    test_autocast_is_bfloat16,  # noqa: F401
+    test_chunks_with_population_statistics_equal_the_whole,  # noqa: F401
+    test_double_backward_names_the_reference,  # noqa: F401
+    test_only_some_results_may_have_gradients,  # noqa: F401
+    test_without_gradients_nothing_is_kept_and_the_numbers_are_the_same,  # noqa: F401
+)
+from triton.runtime.interpreter import InterpretedFunction
+
+from bnrnn.ops import layout
+from bnrnn.ops._triton import availability, choice, plan
+from bnrnn.ops._triton.plan import unsupported_sites
+
+original = InterpretedFunction.__call__
+
+
+def call(self: InterpretedFunction[Any], *args: Any, **kwargs: Any) -> Any:
+    """A function inside of a kernel. Triton's own has its language patched each time, which the launch of a kernel has
+    done before, but for the functions of that language itself; it takes half of the time.
+    """
+    if self.fn.__module__.startswith("triton."):
+        return original(self, *args, **kwargs)
+    return self.rewrite()(*args, **kwargs)
+
+
+@pytest.fixture(autouse=True)
+def _poisoned_memory_and_short_chunks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fresh memory holds NaN, and few rows are held at once. A tile's size costs the interpreter nothing, a program's
+    launch much.
+    """
+    assert availability.INTERPRETED
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    monkeypatch.setattr(plan, "CHUNK", 18)
+    monkeypatch.setattr(choice, "UNITS", 16)
+    monkeypatch.setattr(InterpretedFunction, "__call__", call)
+    torch.use_deterministic_algorithms(True)
+    assert torch.empty(1).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def supported(case: Case) -> bool:
+    return unsupported_sites(layout.flatten(build(case).kwargs["sites"])[1]) is None
+
+
+BASES = [
+    case
+    for cell, all_sites in SITES.items()
+    for sites in all_sites
+    if supported(case := Case(cell, 4, 5, 3, 19, sites))
+]
+GRID = [
+    changed
+    for base in BASES
+    for changed in (
+        replace(base, batch=6, lengths=True, mask=True, zoneout="mask", min_rows=4, seed=1),
+        replace(base, one_hot=True, zoneout="expectation", bias=False, gamma=False),
+        replace(base, steps=2, population=True, nonlinearity="relu"),
+    )
+]
+
+
+@pytest.mark.parametrize("case", GRID, ids=lambda case: f"{case.cell}-{case.name}")
+def test_agrees_with_the_reference_in_float64(case: Case) -> None:
+    name, error = worst(OPS[case.cell], case, torch.float64, "triton")
+    assert error < 1e-9, name
+
+
+@pytest.mark.parametrize("case", BASES, ids=lambda case: f"{case.cell}-{case.name}")
+def test_is_off_by_as_much_as_eager_float32(case: Case) -> None:
+    call = build(case)
+    expected = run(OPS[case.cell], call, "reference")
+    found, eager = (
+        difference(run(OPS[case.cell], call.to(torch.float32), backend), expected)
+        for backend in ("triton", "reference")
+    )
+    for name, error in found.items():
+        assert error < 5 * eager[name] + 2e-6, name
