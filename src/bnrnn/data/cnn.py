@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
+import filelock
+
 from bnrnn.data.cloze import (
     ENTITY,
     MIN_COUNT,
@@ -389,19 +391,15 @@ def _replace(part: Path, target: Path) -> None:
 @contextmanager
 def _alone(target: Path) -> Iterator[None]:
     """Keeps other processes from preparing the same cache; the lock goes with the process, however that ends."""
+    lock = filelock.FileLock(target.with_name(target.name + ".lock"), timeout=0)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        lock = target.with_name(target.name + ".lock").open("w")
+        lock.acquire()
+    except filelock.Timeout:
+        raise DataError(f"another process prepares the corpus in {target.parent}; wait for it") from None
     except OSError as error:
         raise DataError(f"cannot write to {target.parent}: {error}; set BNRNN_CACHE to a folder of yours") from error
-    with lock:
-        try:
-            import fcntl
-        except ModuleNotFoundError:  # a system without advisory locks
-            yield
-            return
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(f"another process prepares the corpus in {target.parent}; wait for it") from None
+    try:
         yield
+    finally:
+        lock.release()
