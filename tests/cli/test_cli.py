@@ -350,6 +350,18 @@ def test_a_bad_file_of_options_is_refused(bnrnn: Callable[..., Answer], content:
     assert_refused(bnrnn("run", "digits", "--config", "mine.toml"), *words)
 
 
+def test_a_dry_run_of_a_sweep_or_a_search_names_its_trials_and_leaves_nothing(
+    bnrnn: Callable[..., Answer], tmp_path: Path
+) -> None:
+    code, text, _ = bnrnn("sweep", "digits", "--grid", "gamma=.1,.3", "--seeds", "1-2", "--dry-run")
+    assert code == 0
+    assert text.splitlines()[0] == str(Path("runs/sweep-digits/gamma=.1,seed=1"))
+    assert text.splitlines()[-1] == "4 trials; nothing was trained or written"
+    code, text, _ = bnrnn("search", "h2h", "--draws", "3", "--dry-run")
+    assert (code, text.splitlines()[-1]) == (0, "6 trials; nothing was trained or written")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_dry_run_says_what_would_be_done_and_leaves_nothing(bnrnn: Callable[..., Answer]) -> None:
     code, text, _ = bnrnn("run", "digits", "--units", "6", "--max-updates", "30", "--dry-run")
     assert code == 0

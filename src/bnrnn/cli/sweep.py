@@ -100,7 +100,7 @@ def run(arguments: list[str]) -> int:
 def carry_out(name: str, config: Any, session: Session, workers: Workers, options: list[dict[str, str]]) -> int:
     """Begins or joins a sweep and works on it until every trial has an outcome."""
     from bnrnn.experiments.registry import EXPERIMENTS
-    from bnrnn.experiments.sweeps import Plan, open_study, outcomes
+    from bnrnn.experiments.sweeps import Plan, folder_name, open_study, outcomes
 
     for trial in options:  # what no trial can be is said before any work
         typed(config, trial)
@@ -109,6 +109,10 @@ def carry_out(name: str, config: Any, session: Session, workers: Workers, option
     fixed = {**dataclasses.asdict(config), **{key: getattr(session, key) for key in kept}}
     plan = Plan(name, tuple(options), fixed, judgement.headline, judgement.better)
     folder = workers.out or Path("runs") / f"sweep-{name}"
+    if session.dry_run:
+        print(*(folder / folder_name(trial) for trial in options), sep="\n")
+        print(f"{len(options)} trials; nothing was trained or written")
+        return 0
     folder.mkdir(parents=True, exist_ok=True)
     where = workers.study or str(folder / "study.log")
     study, _ = open_study(where, folder.name, plan)
