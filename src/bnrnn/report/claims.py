@@ -231,7 +231,7 @@ def population(records: Records) -> Outcome:
     """Population statistics estimated by a pass serve: no worse than the batch's own by more than 1 % of the value."""
     told, holds = [], []
     for group in records.groups:
-        if group.facts.variant != "recurrent" or group.facts.figure not in TASKS:
+        if group.facts.variant != "recurrent" or group.facts.figure not in TASKS or group.is_trial:
             continue
         (batch, _), (whole, _) = group.final("test", "batch"), group.final("test", "population")
         metric = group.facts.headline
