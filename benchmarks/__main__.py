@@ -71,7 +71,7 @@ def main() -> None:
     timing.add_argument("--list", action="store_true", help="only say what would be measured, and for how long")
     table = commands.add_parser("table", help="the results as tables in Markdown")
     table.add_argument("--write", action="store_true", help="into benchmarks/README.md")
-    plotting = commands.add_parser("plot", help="draw the results as times.png beside them")
+    plotting = commands.add_parser("plot", help="draw the results as times.svg beside them")
     for command in (timing, table, plotting):
         command.add_argument("--out", type=Path, default=RESULTS, help="the folder of the results")
     gpu = commands.add_parser("gpu", help="check and measure on a GPU; without one, the same at toy sizes, interpreted")

@@ -1,17 +1,15 @@
-"""Draws the results as times.png beside them."""
+"""Draws the results as times.svg beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from benchmarks.store import Results
 from benchmarks.subjects import SUBJECTS
+from bnrnn.figures.files import save
 
 SWEEPS = {"batch": "rows of the batch", "steps": "time steps", "units": "hidden units"}
 Row = Mapping[str, str]
@@ -70,12 +68,16 @@ def curves(axis: Axes, rows: Sequence[Row], suite: str) -> None:
 
 
 def plot(results: Results) -> None:
-    """The tasks' ratios above, the sweeps' cost of a step below; a panel whose suite was not run is left out."""
+    """The tasks' ratios above, the sweeps' cost of a step below; a panel whose suite was not run is left out.
+
+    One column, so that a phone shows letters that can be read.
+    """
     rows = results.rows()
     threads = max(rows, key=lambda row: int(row["threads"]))["threads"]
     first = [row for row in rows if (row["threads"], row["huge_pages"]) == (threads, "0")]
     tasks = [row for row in rows if row["suite"] == "tasks"]
-    figure, axes = plt.subplots(2, 3, figsize=(17, 9), layout="constrained")
+    figure = Figure(figsize=(6.4, 21.6), layout="constrained")
+    axes = figure.subplots(6)
 
     def setting(row: Row) -> str:
         threads = "1 thread" if row["threads"] == "1" else f"{row['threads']} threads"
@@ -89,14 +91,14 @@ def plot(results: Results) -> None:
         "BN-LSTM / nn.LSTM, evaluation": (tasks, "eval", True),
         f"The others, training step, {threads} threads": (first, "train", False),
     }
-    for axis, (title, (of, mode, lstm)) in zip(axes[0], panels.items(), strict=True):
+    for axis, (title, (of, mode, lstm)) in zip(axes[:3], panels.items(), strict=True):
         chosen = [r for r in of if r["suite"] == "tasks" and r["mode"] == mode and (r["subject"] == "LSTM cpu") == lstm]
         if not chosen:
             axis.set_axis_off()
             continue
         bars(axis, chosen, setting if lstm else versus)
         axis.set_title(title, fontsize=10)
-    for axis, suite in zip(axes[1], SWEEPS, strict=True):
+    for axis, suite in zip(axes[3:], SWEEPS, strict=True):
         chosen = [row for row in first if row["suite"] == suite and row["mode"] == "train"]
         if not chosen:
             axis.set_axis_off()
@@ -106,6 +108,5 @@ def plot(results: Results) -> None:
             "..." if size == suite else chosen[0][size] for size in ("steps", "batch", "inputs", "units")
         )
         axis.set_title(f"{fixed}, {threads} threads", fontsize=10)
-    figure.suptitle("Batch-normalized layers beside torch.nn, float32 (medians and quartiles; 1: as fast)")
-    figure.savefig(results.table.with_name("times.png"), dpi=100)
-    plt.close(figure)
+    figure.suptitle("Beside torch.nn, float32: medians and quartiles; 1: as fast", fontsize=11)
+    save(figure, results.table.with_name("times.svg"))
