@@ -12,6 +12,7 @@ import pytest
 import torch
 from tests.ops.cpu_cases import Case, build, difference, run, worst
 from tests.ops.every_kernel import (
+    CHOSEN,
     OPS,
     SITES,
     test_a_second_backward_gives_the_same,  # noqa: F401
@@ -81,6 +82,51 @@ GRID = [
 def test_agrees_with_the_reference_in_float64(case: Case) -> None:
     name, error = worst(OPS[case.cell], case, torch.float64, "triton")
     assert error < 1e-9, name
+
+
+PROJECTED = [
+    Case("lstm", 3, 6, 3, 19, CHOSEN["recurrent"]["lstm"], lengths=True, mask=True, zoneout="mask", projection=7),
+    Case("lstm", 3, 5, 3, 19, CHOSEN["layer"]["lstm"], one_hot=True, zoneout="expectation", projection=23),
+    Case("lstm", 3, 5, 3, 5, projection=4),
+]
+TILED = [
+    Case("lstm", 3, 9, 3, 11, (*CHOSEN["recurrent"]["lstm"], ("summed", "frame"))),
+    Case("lstm", 4, 9, 3, 11, CHOSEN["recurrent"]["lstm"], lengths=True, mask=True, zoneout="mask", min_rows=5),
+    Case("gru", 3, 9, 3, 11, (*CHOSEN["recurrent"]["gru"], ("summed", "frame"))),
+    Case("rnn", 4, 9, 3, 11, (("summed", "frame"),), lengths=True, one_hot=True),
+    Case("lstm", 3, 9, 3, 11),
+]
+
+
+@pytest.mark.parametrize("case", PROJECTED, ids=lambda case: f"{case.cell}-{case.name}")
+def test_a_projection_agrees_with_the_reference(case: Case) -> None:
+    name, error = worst(OPS[case.cell], case, torch.float64, "triton")
+    assert error < 1e-9, name
+
+
+@pytest.mark.parametrize("case", TILED, ids=lambda case: f"{case.cell}-{case.name}")
+def test_more_rows_than_a_tile_holds(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statistics, and sums of gradients, are merged over tiles."""
+    monkeypatch.setattr(choice, "ROWS", 4)
+    monkeypatch.setattr(choice, "TILE", 4)
+    call = build(case)
+    expected = run(OPS[case.cell], call, "reference")
+    errors = difference(run(OPS[case.cell], call, "triton"), expected)
+    assert max(errors.values()) < 1e-9, errors
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("norm", CHOSEN)
+@pytest.mark.parametrize("cell", OPS)
+def test_half_precision_is_no_further_off_than_the_reference(cell: str, norm: str, dtype: torch.dtype) -> None:
+    options = {"mask": True, "zoneout": "mask", "lengths": True} if dtype == torch.bfloat16 else {}
+    case = Case(cell, 4, 16, 8, 20, CHOSEN[norm][cell], projection=7 if cell == "lstm" else 0, **options)
+    low = build(case).to(dtype)
+    expected = run(OPS[cell], low.to(torch.float64), "reference")
+    found, reference = (run(OPS[cell], low, backend) for backend in ("triton", "reference"))
+    for name, error in difference(found, expected).items():
+        assert found[name].dtype == reference[name].dtype, name
+        assert error < 1.5 * difference(reference, expected)[name] + 0.01, name
 
 
 @pytest.mark.parametrize("case", BASES, ids=lambda case: f"{case.cell}-{case.name}")

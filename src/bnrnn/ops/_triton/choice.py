@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 ROWS = 256
-"""The most rows of a batch that a program holds at once; it takes more of them in tiles."""
+"""The most rows of a batch that a program holds at once."""
+TILE = 128
+"""Rows of a tile, where there are more: the loop over them takes registers, too."""
 UNITS = 8
 WARPS = 8
 
@@ -50,6 +52,7 @@ def choose(gates: int, batch: int, units: int, over_units: bool) -> Choice:
         whole = power_of_two(units)
         rows = max(1, min(power_of_two(batch), 1024 // (slots * whole)))
         return Choice("step", rows, whole, min(16, max(4, slots * rows * whole // (32 * 8))))
-    rows = min(power_of_two(batch), ROWS)
-    fitting = max(1, 8 * 32 * WARPS // (slots * rows))
+    rows = power_of_two(batch) if batch <= ROWS else TILE
+    values = 8 if batch <= ROWS else 4
+    fitting = max(1, values * 32 * WARPS // (slots * rows))
     return Choice("step", rows, min(UNITS, fitting, power_of_two(units)), WARPS)

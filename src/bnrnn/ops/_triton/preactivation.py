@@ -9,6 +9,7 @@ import triton
 import triton.language as tl
 
 from bnrnn.ops._triton.normalization import gradient, normalize, scaled, whiten
+from bnrnn.ops._triton.structures import PRODUCTS, SUM, WRITE
 from bnrnn.ops._triton.tile import add_to_feature, load, plus, store
 
 
@@ -47,12 +48,12 @@ def input_product(values, tile, cols, ACC: tl.constexpr):
 
 
 @triton.jit
-def preactivation(values, tile, cols, TAKE: tl.constexpr, ACC: tl.constexpr):
+def preactivation(values, tile, cols, STAGE: tl.constexpr, ACC: tl.constexpr):
     """``N_s(N_h(W_hh h) + N_x(W_ih x)) + b``."""
-    x = normalize(recurrent_product(values, tile, cols, ACC), values.sites.recurrent, tile, cols, TAKE)
+    x = normalize(recurrent_product(values, tile, cols, ACC), values.sites.recurrent, tile, cols, PRODUCTS, STAGE)
     if values.inputs is not None:
-        x += normalize(input_product(values, tile, cols, ACC), values.sites.input, tile, cols, TAKE)
-    return plus(normalize(x, values.sites.summed, tile, cols, TAKE), values.bias, cols)
+        x += normalize(input_product(values, tile, cols, ACC), values.sites.input, tile, cols, PRODUCTS, STAGE)
+    return plus(normalize(x, values.sites.summed, tile, cols, SUM, STAGE), values.bias, cols)
 
 
 @triton.jit
@@ -71,13 +72,23 @@ def preactivation_again(values, tile, cols, ACC: tl.constexpr):
 
 
 @triton.jit
-def preactivation_gradient(grad, parts, values, grads, tile, cols):
+def preactivation_gradient(grad, parts, values, grads, tile, cols, STAGE: tl.constexpr):
     """From the gradient of the pre-activations, 0 in rows that are not valid, to those of the products."""
-    if grads.bias is not None:
+    if grads.bias is not None and STAGE >= WRITE:
         add_to_feature(grads.bias, tile, cols, tl.sum(grad, 0))
-    grad = gradient(grad, parts.summed.value, parts.summed.rstd, values.sites.summed, tile, cols)
-    recurrent = gradient(grad, parts.recurrent.value, parts.recurrent.rstd, values.sites.recurrent, tile, cols)
-    store(grads.products, tile.inputs, tile, cols, recurrent)
+    grad = gradient(grad, parts.summed.value, parts.summed.rstd, values.sites.summed, tile, cols, SUM, STAGE)
+    product_gradients(grad, grad, parts.recurrent, parts.input, values, grads, tile, cols, STAGE)
+
+
+@triton.jit
+def product_gradients(recurrent, input, of_recurrent, of_input, values, grads, tile, cols, STAGE: tl.constexpr):
+    """From the gradients of the two normalized products to those of the products, written down."""
+    recurrent = gradient(
+        recurrent, of_recurrent.value, of_recurrent.rstd, values.sites.recurrent, tile, cols, PRODUCTS, STAGE
+    )
+    if STAGE >= WRITE:
+        store(grads.products, tile.inputs, tile, cols, recurrent)
     if grads.inputs is not None:
-        input = gradient(grad, parts.input.value, parts.input.rstd, values.sites.input, tile, cols)
-        store(grads.inputs, tile.inputs, tile, cols, input)
+        input = gradient(input, of_input.value, of_input.rstd, values.sites.input, tile, cols, PRODUCTS, STAGE)
+        if STAGE >= WRITE:
+            store(grads.inputs, tile.inputs, tile, cols, input)

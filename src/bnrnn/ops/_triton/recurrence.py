@@ -13,7 +13,7 @@ from torch import Tensor
 from bnrnn.ops import layout
 from bnrnn.ops._triton import step, structures
 from bnrnn.ops._triton.choice import Choice, choose
-from bnrnn.ops._triton.plan import plan
+from bnrnn.ops._triton.plan import plan, takes_of_frames
 from bnrnn.ops.cells import NUMBERED, Cell
 from bnrnn.ops.layout import Given, KindNumber, SiteLayout
 
@@ -78,8 +78,9 @@ class Layout:
         self.mask, *self.zoneout = (None if t is None else t.contiguous() for t in (mask, zoneout_h, zoneout_c))
         self.choice: Choice = p.choice
         self.row_blocks = 1 if p.takes else pieces(p.batch, self.choice.rows)
+        self.tiled = p.takes and p.batch > self.choice.rows
         self.grid = pieces(p.units, self.choice.units), self.row_blocks
-        self.shape = structures.Shape(p.steps, p.batch, p.units, p.product_steps, p.chunk, p.state_steps)
+        self.shape = structures.Shape(p.steps, p.product_steps, p.chunk, p.state_steps, p.batch, p.units)
         self.tile = {
             "ROWS": self.choice.rows,
             "UNITS": self.choice.units,
@@ -107,7 +108,8 @@ class Layout:
                 start += 2 * count
             grad = None if gradients is None or gamma is None else gradients[0, at:]
             at += n
-            found.append(structures.Site(kind(site), gamma, mean, var, eps, site.min_rows, grad))
+            sums = self.new(3, n) if self.tiled and gradients is not None and takes_of_frames(site) else None
+            found.append(structures.Site(kind(site), gamma, mean, var, eps, site.min_rows, grad, sums))
         return structures.Sites(*found), beta
 
     def values(
@@ -231,13 +233,13 @@ def forward(*arguments: Any) -> tuple[Tensor, ...]:
                 else:
                     torch.mm(operand[t % p.state_steps], weight, out=product)
                 kernel(
-                    values, results, lay.shape, t, CELL=lay.cell.number, TAKE=p.takes, num_warps=lay.choice.warps,
-                    **lay.tile,
+                    values, results, t, *lay.shape, CELL=lay.cell.number, TILED=lay.tiled,
+ num_warps=lay.choice.warps, **lay.tile,
                 )  # fmt: skip
                 if lay.weight_hr is not None:
                     torch.mm(inner[t % p.product_steps], lay.weight_hr.t(), out=projected)
                     step.project_forward[lay.outputs_grid](
-                        values, results, projected, lay.outputs_shape, t, **lay.outputs_tile
+                        values, results, projected, t, *lay.outputs_shape, **lay.outputs_tile
                     )
     return results.output, results.h_n, results.c_n, statistics, saved if keep else lay.new(0)
 
@@ -300,9 +302,19 @@ def backward(*arguments: Any) -> tuple[Tensor, ...]:
                 lay.fill_inputs(inputs, 0, start, stop)
             for t in reversed(range(start, stop)):
                 if lay.weight_hr is not None:
-                    step.project_backward[lay.outputs_grid](values, grads, lay.outputs_shape, t, **lay.outputs_tile)
+                    step.project_backward[lay.outputs_grid](values, grads, t, *lay.outputs_shape, **lay.outputs_tile)
                     torch.mm(grads.projected[t - start], lay.weight_hr, out=grads.inner)
-                kernel(values, grads, lay.shape, t, features, CELL=cell.number, num_warps=lay.choice.warps, **lay.tile)
+                kernel(
+                    values,
+                    grads,
+                    t,
+                    *lay.shape,
+                    features,
+                    CELL=cell.number,
+                    TILED=lay.tiled,
+                    num_warps=lay.choice.warps,
+                    **lay.tile,
+                )
                 torch.mm(products[t - start], lay.weight_hh, out=grads.product)
             steps, rows = stop - start, (stop - start) * p.batch
             of_states.add(products[:steps].view(rows, -1), slabs["operand"][start:stop].reshape(rows, -1))

@@ -1,11 +1,12 @@
 """The kernels of one step, for every cell: the state in and out, and between them the cell's own arithmetic."""
 
+# pyright: reportGeneralTypeIssues=false
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from bnrnn.ops._triton.structures import GRU, LSTM, RELU
+from bnrnn.ops._triton.structures import AFTER, ALL, GRU, LSTM, OWN, PRODUCTS, RELU, SUM, WRITE, Shape
 from bnrnn.ops._triton.tile import load, load_row, of_units, share_kept, store, store_row, tile_at
 from bnrnn.ops.gru import triton as gru
 from bnrnn.ops.lstm import triton as lstm
@@ -54,78 +55,158 @@ def state_gradient(values, grads, tile, ACC: tl.constexpr):
 
 
 @triton.jit
-def advance(
-    values, results, shape, t, CELL: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, TAKE: tl.constexpr,
+def passage(
+    values, results, tile, STAGE: tl.constexpr, CELL: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr,
     ACC: tl.constexpr,
 ):  # fmt: skip
-    """One step after its product, for a program's block of units and block of rows."""
-    first_row, first_unit = tl.program_id(1) * ROWS, tl.program_id(0) * UNITS
-    tile = tile_at(values.rows, t, shape, 0, first_row, first_unit, ROWS, UNITS)
+    """A tile's step, as far as ``STAGE`` has to come."""
     cols = of_units(tile)
     if CELL == LSTM:
-        h, c = lstm.forward(values, results, tile, TAKE, ROWS, UNITS, ACC)
-        store_row(results.c_n, tile, cols, c, ends(values, tile))
+        h, c = lstm.forward(values, tile, STAGE, ROWS, UNITS, ACC)
+        if STAGE >= WRITE:
+            store_row(results.c_n, tile, cols, c, ends(values, tile))
     elif CELL == GRU:
-        h = gru.forward(values, tile, TAKE, ROWS, UNITS, ACC)
+        h = gru.forward(values, tile, STAGE, ROWS, UNITS, ACC)
     else:
-        h = rnn.forward(values, tile, CELL == RELU, TAKE, ACC)
-    if results.inner is None:
-        write_state(h, values, results, tile, ACC)
-    else:
-        store(results.inner, tile.products, tile, cols, h)
+        h = rnn.forward(values, tile, CELL == RELU, STAGE, ACC)
+    if STAGE >= WRITE:
+        if results.inner is None:
+            write_state(h, values, results, tile, ACC)
+        else:
+            store(results.inner, tile.products, tile, cols, h)
 
 
 @triton.jit
-def retreat(
-    values, grads, shape, t, features, CELL: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, ACC: tl.constexpr
-):
-    """One step back, from the gradient of its state to those of its products.
-
-    ``features`` is how many numbers there are in a row block's part of the features' gradients.
+def advance(
+    values, results, shape, t, CELL: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, TILED: tl.constexpr,
+    ACC: tl.constexpr,
+):  # fmt: skip
+    """One step after its product, for a program's block of units and block of rows; ``TILED``: for all rows, tile by
+    tile, since they are more than a program holds and statistics are taken of all.
     """
-    first_row, first_unit = tl.program_id(1) * ROWS, tl.program_id(0) * UNITS
-    tile = tile_at(values.rows, t, shape, tl.program_id(1) * features, first_row, first_unit, ROWS, UNITS)
+    first_unit = tl.program_id(0) * UNITS
+    if TILED:
+        for STAGE in tl.static_range(3):
+            if merges(values, STAGE, CELL):
+                for first_row in range(0, counted(values, t, shape), ROWS):
+                    tile = tile_at(values.rows, t, shape, 0, first_row, first_unit, ROWS, UNITS)
+                    passage(values, results, tile, STAGE, CELL, ROWS, UNITS, ACC)
+                    tl.debug_barrier()  # what a tile has written down the next one reads
+        for first_row in range(0, shape.batch, ROWS):
+            tile = tile_at(values.rows, t, shape, 0, first_row, first_unit, ROWS, UNITS)
+            passage(values, results, tile, WRITE, CELL, ROWS, UNITS, ACC)
+    else:
+        tile = tile_at(values.rows, t, shape, 0, tl.program_id(1) * ROWS, first_unit, ROWS, UNITS)
+        passage(values, results, tile, ALL, CELL, ROWS, UNITS, ACC)
+
+
+@triton.jit
+def merges(values, STAGE: tl.constexpr, CELL: tl.constexpr):
+    """Whether a passage has statistics to merge."""
+    if STAGE == PRODUCTS:
+        return values.sites.input.kind == OWN or values.sites.recurrent.kind == OWN
+    elif STAGE == SUM:
+        return values.sites.summed.kind == OWN
+    elif CELL == GRU:
+        return values.sites.summed.kind == OWN
+    else:
+        return values.sites.cell.kind == OWN
+
+
+@triton.jit
+def counted(values, t, shape):
+    """The rows that statistics are taken of; one at least, so that a step without rows borrows some."""
+    if values.rows is None:
+        return shape.batch
+    else:
+        return tl.maximum(tl.load(values.rows + t), 1)
+
+
+@triton.jit
+def passage_back(
+    values, grads, tile, STAGE: tl.constexpr, CELL: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr,
+    ACC: tl.constexpr,
+):  # fmt: skip
+    """A tile's step back, as far as ``STAGE`` has to come."""
     cols = of_units(tile)
     if grads.inner is None:
         dh, kept = state_gradient(values, grads, tile, ACC)
     else:
         dh = load_row(grads.inner, tile, cols, ACC)
     if CELL == LSTM:
-        lstm.backward(dh, values, grads, tile, ROWS, UNITS, ACC)
+        lstm.backward(dh, values, grads, tile, STAGE, ROWS, UNITS, ACC)
     elif CELL == GRU:
-        kept += gru.backward(dh, values, grads, tile, ROWS, UNITS, ACC)
+        kept += gru.backward(dh, values, grads, tile, STAGE, ROWS, UNITS, ACC)
     else:
-        rnn.backward(dh, values, grads, tile, CELL == RELU, ACC)
-    if grads.inner is None:
+        rnn.backward(dh, values, grads, tile, CELL == RELU, STAGE, ACC)
+    if grads.inner is None and STAGE >= WRITE:
         store_row(grads.h, tile, cols, kept, tile.valid)
 
 
-@triton.jit(do_not_specialize=["t"])
-def forward(
-    values, results, shape, t, CELL: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, TAKE: tl.constexpr,
-    ACC: tl.constexpr,
+@triton.jit
+def retreat(
+    values, grads, shape, t, features, CELL: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr,
+    TILED: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    advance(values, results, shape, t, CELL, ROWS, UNITS, TAKE, ACC)
+    """One step back, from the gradient of its state to those of its products.
+
+    ``features`` is how many numbers there are in a row block's part of the features' gradients.
+    """
+    first_unit = tl.program_id(0) * UNITS
+    if TILED:
+        for i in tl.static_range(3):
+            if merges(values, AFTER - i, CELL):
+                for first_row in range(0, counted(values, t, shape), ROWS):
+                    tile = tile_at(values.rows, t, shape, 0, first_row, first_unit, ROWS, UNITS)
+                    passage_back(values, grads, tile, AFTER - i, CELL, ROWS, UNITS, ACC)
+                    tl.debug_barrier()
+        for first_row in range(0, shape.batch, ROWS):
+            tile = tile_at(values.rows, t, shape, 0, first_row, first_unit, ROWS, UNITS)
+            passage_back(values, grads, tile, WRITE, CELL, ROWS, UNITS, ACC)
+            tl.debug_barrier()
+    else:
+        block = tl.program_id(1)
+        tile = tile_at(values.rows, t, shape, block * features, block * ROWS, first_unit, ROWS, UNITS)
+        passage_back(values, grads, tile, ALL, CELL, ROWS, UNITS, ACC)
 
 
-@triton.jit(do_not_specialize=["t"])
+@triton.jit(do_not_specialize=["t", "steps", "product_steps", "input_steps", "state_steps"])
+def forward(
+    values, results, t, steps, product_steps, input_steps, state_steps, batch, units, CELL: tl.constexpr,
+    ROWS: tl.constexpr, UNITS: tl.constexpr, TILED: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    shape = Shape(steps, product_steps, input_steps, state_steps, batch, units)
+    advance(values, results, shape, t, CELL, ROWS, UNITS, TILED, ACC)
+
+
+@triton.jit(do_not_specialize=["t", "steps", "product_steps", "input_steps", "state_steps"])
 def backward(
-    values, grads, shape, t, features, CELL: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, ACC: tl.constexpr
-):
-    retreat(values, grads, shape, t, features, CELL, ROWS, UNITS, ACC)
+    values, grads, t, steps, product_steps, input_steps, state_steps, batch, units, features, CELL: tl.constexpr,
+    ROWS: tl.constexpr, UNITS: tl.constexpr, TILED: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    shape = Shape(steps, product_steps, input_steps, state_steps, batch, units)
+    retreat(values, grads, shape, t, features, CELL, ROWS, UNITS, TILED, ACC)
 
 
-@triton.jit(do_not_specialize=["t"])
-def project_forward(values, results, projected, shape, t, ROWS: tl.constexpr, UNITS: tl.constexpr, ACC: tl.constexpr):
-    """The new state from what the projection gives; ``shape.units`` are its outputs."""
+@triton.jit(do_not_specialize=["t", "steps", "product_steps", "input_steps", "state_steps"])
+def project_forward(
+    values, results, projected, t, steps, product_steps, input_steps, state_steps, batch, units, ROWS: tl.constexpr,
+    UNITS: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """The new state from what the projection gives; ``units`` are its outputs."""
+    shape = Shape(steps, product_steps, input_steps, state_steps, batch, units)
     first_row, first_unit = tl.program_id(1) * ROWS, tl.program_id(0) * UNITS
     tile = tile_at(values.rows, t, shape, 0, first_row, first_unit, ROWS, UNITS)
     write_state(load_row(projected, tile, of_units(tile), ACC), values, results, tile, ACC)
 
 
-@triton.jit(do_not_specialize=["t"])
-def project_backward(values, grads, shape, t, ROWS: tl.constexpr, UNITS: tl.constexpr, ACC: tl.constexpr):
+@triton.jit(do_not_specialize=["t", "steps", "product_steps", "input_steps", "state_steps"])
+def project_backward(
+    values, grads, t, steps, product_steps, input_steps, state_steps, batch, units, ROWS: tl.constexpr,
+    UNITS: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
     """The gradient of what the projection gives."""
+    shape = Shape(steps, product_steps, input_steps, state_steps, batch, units)
     first_row, first_unit = tl.program_id(1) * ROWS, tl.program_id(0) * UNITS
     tile = tile_at(values.rows, t, shape, 0, first_row, first_unit, ROWS, UNITS)
     cols = of_units(tile)

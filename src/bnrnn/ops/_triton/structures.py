@@ -11,6 +11,16 @@ LSTM = tl.constexpr(0)
 GRU = tl.constexpr(1)
 RELU = tl.constexpr(3)
 
+# What is done in one passage through a step. A batch of one tile goes through once. With more tiles statistics are
+# merged first, one passage over all tiles for the sites that depend on no other's, and one for each further.
+PRODUCTS = tl.constexpr(0)
+SUM = tl.constexpr(1)
+AFTER = tl.constexpr(2)
+"""What comes after the sum: an LSTM's cell, a GRU's candidate."""
+WRITE = tl.constexpr(3)
+"""With all statistics known."""
+ALL = tl.constexpr(4)
+
 # How a site is normalized in a kernel.
 NONE = tl.constexpr(0)
 OWN = tl.constexpr(1)
@@ -32,6 +42,7 @@ class Site(NamedTuple):
         mean, var: ``(T, n)``, ``(1, n)`` where they are of the whole sequence.
         eps, min_rows: as in :class:`bnrnn.ops.Site`.
         grad_gamma: what the gradient of the gain is added to, a part for each block of rows; None going forward.
+        sums: working memory for a gradient's sums over the tiles of a batch, ``(3, n)``; None for a batch of one tile.
     """
 
     kind: Any
@@ -41,6 +52,7 @@ class Site(NamedTuple):
     eps: Any
     min_rows: Any
     grad_gamma: Any
+    sums: Any
 
 
 class Sites(NamedTuple):
@@ -53,20 +65,21 @@ class Sites(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """Sizes, none of which a kernel is compiled for but those of its tile.
+    """Sizes. A kernel is compiled anew for none but by whether 16 divides ``batch`` and ``units``.
 
     Attributes:
-        steps, batch, units: T, B, H.
+        steps: T.
         product_steps, input_steps, state_steps: how many steps the slabs hold, of products, of input products and
             products' gradients, and of states.
+        batch, units: B, H.
     """
 
     steps: Any
-    batch: Any
-    units: Any
     product_steps: Any
     input_steps: Any
     state_steps: Any
+    batch: Any
+    units: Any
 
 
 class Values(NamedTuple):

@@ -17,8 +17,9 @@ class Tile(NamedTuple):
             of states, whose next one is its result.
         last: whether it is the last step.
         batch, count: B, and how many of its rows are valid.
-        row: ``[rows, 1]``, 64 bits; present, valid: the same, whether there is such a row, and a valid one.
-        units: H. first, unit, exists: the first of the tile, ``[units]``, whether there is such a unit.
+        first_row: the first of the tile; row: ``[rows, 1]``, 64 bits; present, valid: the same, whether there is such a
+            row, and a valid one.
+        units: H; first, unit, exists: the first of the tile, ``[units]``, whether there is such a unit.
         block: where this program's part of the features' gradients begins.
     """
 
@@ -30,6 +31,7 @@ class Tile(NamedTuple):
     last: Any
     batch: Any
     count: Any
+    first_row: Any
     row: Any
     present: Any
     valid: Any
@@ -61,7 +63,7 @@ class Columns(NamedTuple):
 @triton.jit
 def tile_at(rows, t, shape, block, first_row, first_unit, ROWS: tl.constexpr, UNITS: tl.constexpr):
     """``rows``: valid rows at each step, or None; ``shape``: a :class:`~bnrnn.ops._triton.structures.Shape`."""
-    steps, batch, units, product_steps, input_steps, state_steps = shape
+    steps, product_steps, input_steps, state_steps, batch, units = shape
     row = first_row + tl.arange(0, ROWS)[:, None]
     unit = first_unit + tl.arange(0, UNITS)
     if rows is None:
@@ -69,8 +71,8 @@ def tile_at(rows, t, shape, block, first_row, first_unit, ROWS: tl.constexpr, UN
     else:
         count = tl.load(rows + t)
     return Tile(
-        t, t % product_steps, t % input_steps, t % state_steps, (t + 1) % state_steps, t + 1 == steps,
-        batch, count, row.to(tl.int64), row < batch, row < count, units, first_unit, unit, unit < units, block,
+        t, t % product_steps, t % input_steps, t % state_steps, (t + 1) % state_steps, t + 1 == steps, batch, count,
+        first_row, row.to(tl.int64), row < batch, row < count, units, first_unit, unit, unit < units, block,
     )  # fmt: skip
 
 

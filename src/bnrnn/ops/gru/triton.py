@@ -8,12 +8,15 @@ import triton.language as tl
 
 from bnrnn.ops._triton.normalization import gradient, normalize, scaled, whiten
 from bnrnn.ops._triton.preactivation import (
+    Whitened,
     input_product,
     preactivation,
     preactivation_again,
     preactivation_gradient,
+    product_gradients,
     recurrent_product,
 )  # fmt: skip
+from bnrnn.ops._triton.structures import AFTER, PRODUCTS, WRITE
 from bnrnn.ops._triton.tile import (
     add_to_feature,
     columns,
@@ -22,25 +25,26 @@ from bnrnn.ops._triton.tile import (
     of_units,
     plus,
     split2,
-    store,
     tanh,
 )  # fmt: skip
 
 
 @triton.jit
-def forward(values, tile, TAKE: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, ACC: tl.constexpr):
+def forward(values, tile, STAGE: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, ACC: tl.constexpr):
     """``n + z (h - n)`` with ``n = tanh(N_s(b^n + r (a^n + b_hn)) + b_n)``."""
-    r, z = split2(preactivation(values, tile, columns(tile, 3, 0, 2, UNITS), TAKE, ACC), ROWS, UNITS)
+    r, z = split2(preactivation(values, tile, columns(tile, 3, 0, 2, UNITS), STAGE, ACC), ROWS, UNITS)
     candidate, cols = columns(tile, 3, 2, 1, UNITS), of_units(tile)
-    a = normalize(recurrent_product(values, tile, candidate, ACC), values.sites.recurrent, tile, candidate, TAKE)
-    b = normalize(input_product(values, tile, candidate, ACC), values.sites.input, tile, candidate, TAKE)
+    a = normalize(
+        recurrent_product(values, tile, candidate, ACC), values.sites.recurrent, tile, candidate, PRODUCTS, STAGE
+    )
+    b = normalize(input_product(values, tile, candidate, ACC), values.sites.input, tile, candidate, PRODUCTS, STAGE)
     x = b + tl.sigmoid(r) * plus(a, values.bias_hn, cols)
-    n = tanh(plus(normalize(x, values.sites.summed, tile, candidate, TAKE), values.bias, candidate))
+    n = tanh(plus(normalize(x, values.sites.summed, tile, candidate, AFTER, STAGE), values.bias, candidate))
     return n + tl.sigmoid(z) * (load(values.states, tile.before, tile, cols, ACC) - n)
 
 
 @triton.jit
-def backward(dh, values, grads, tile, ROWS: tl.constexpr, UNITS: tl.constexpr, ACC: tl.constexpr):
+def backward(dh, values, grads, tile, STAGE: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, ACC: tl.constexpr):
     """From the gradient of h to those of the products; the part of it that h before has is returned."""
     gates, candidate, cols = columns(tile, 3, 0, 2, UNITS), columns(tile, 3, 2, 1, UNITS), of_units(tile)
     rz, parts = preactivation_again(values, tile, gates, ACC)
@@ -53,21 +57,15 @@ def backward(dh, values, grads, tile, ROWS: tl.constexpr, UNITS: tl.constexpr, A
     n = tanh(plus(scaled(s, values.sites.summed, candidate), values.bias, candidate))
 
     dn = tl.where(tile.valid, dh * (1.0 - z) * (1.0 - n * n), 0.0)
-    if grads.bias is not None:
+    if grads.bias is not None and STAGE >= WRITE:
         add_to_feature(grads.bias, tile, candidate, tl.sum(dn, 0))
-    dx = gradient(dn, s, s_rstd, values.sites.summed, tile, candidate)
-    inner = tl.where(tile.valid, dx * r, 0.0)
-    if grads.bias_hn is not None:
-        add_to_feature(grads.bias_hn, tile, cols, tl.sum(inner, 0))
-    store(
-        grads.products,
-        tile.inputs,
-        tile,
-        candidate,
-        gradient(inner, a, a_rstd, values.sites.recurrent, tile, candidate),
-    )
-    store(grads.inputs, tile.inputs, tile, candidate, gradient(dx, b, b_rstd, values.sites.input, tile, candidate))
+    dx = gradient(dn, s, s_rstd, values.sites.summed, tile, candidate, AFTER, STAGE)
+    dinside = tl.where(tile.valid, dx * r, 0.0)
+    if grads.bias_hn is not None and STAGE >= WRITE:
+        add_to_feature(grads.bias_hn, tile, cols, tl.sum(dinside, 0))
+    of_recurrent, of_input = Whitened(a, a_rstd), Whitened(b, b_rstd)
+    product_gradients(dinside, dx, of_recurrent, of_input, values, grads, tile, candidate, STAGE)
     dz = dh * (load(values.states, tile.before, tile, cols, ACC) - n)
     drz = join2(dx * inside * r * (1.0 - r), dz * z * (1.0 - z), ROWS, UNITS)
-    preactivation_gradient(tl.where(tile.valid, drz, 0.0), parts, values, grads, tile, gates)
+    preactivation_gradient(tl.where(tile.valid, drz, 0.0), parts, values, grads, tile, gates, STAGE)
     return dh * z
