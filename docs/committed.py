@@ -69,6 +69,17 @@ class Results(FromRecords):
                     yield f"![{picture.stem}](/../records/report/{picture.name})"
 
 
+class Drawn(FromRecords):
+    """``{drawn} FIGURE``: the picture of one of the analyses, where the records have it."""
+
+    required_arguments = 1
+
+    def markdown(self) -> Iterable[str]:
+        picture = RECORDS / f"figures/{self.arguments[0]}.svg"
+        found = picture.exists()
+        yield f"![{picture.stem}](/../records/figures/{picture.name})" if found else "Not drawn from records yet."
+
+
 class Claims(FromRecords):
     """``{claims}``: the papers' claims, by which rule each is judged, and what the records say."""
 
@@ -80,5 +91,6 @@ class Claims(FromRecords):
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("results", Results)
+    app.add_directive("drawn", Drawn)
     app.add_directive("claims", Claims)
     return {"parallel_read_safe": True}
