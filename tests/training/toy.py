@@ -26,6 +26,8 @@ class ToyModel(nn.Module):
 class ToyTask:
     """Two classes from random sequences; ``nan_at`` makes the loss of one update not a number."""
 
+    batch_first = False
+
     def __init__(self, plan: Plan, seed: int = 1, norm: str | None = "recurrent", nan_at: int | None = None) -> None:
         self.seed, self.plan, self.norm, self.nan_at = seed, plan, norm, nan_at
         self.sources = {"toy": "0" * 64}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ SUMMARY = "train an experiment's model"
 
 
 def run(arguments: list[str]) -> int:
-    from bnrnn.experiments.registry import EXPERIMENTS
+    from bnrnn.experiments.registry import EXPERIMENTS, build_task
 
     name, rest = choose(
         arguments,
@@ -40,8 +41,7 @@ def run(arguments: list[str]) -> int:
     folder = RunFolder(chosen.session.run_dir or Path("runs") / f"{name}-{label}")
     described, command = experiment.describe(chosen.config), f"bnrnn run {shlex.join(arguments)}"
 
-    def build() -> Any:
-        return experiment.build(chosen.config)
+    build = partial(build_task, name, chosen.config)
 
     def upgrade(held: dict[str, Any]) -> dict[str, Any]:
         return {**held, **experiment.describe(experiment.restore(held))}

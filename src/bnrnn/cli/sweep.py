@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -138,7 +139,7 @@ def carry_out(name: str, config: Any, session: Session, workers: Workers, option
 
 def _work(name: str, config: Any, session: Session, folder: Path, where: str, silence: float) -> None:
     """One worker, which may be a process of its own."""
-    from bnrnn.experiments.registry import EXPERIMENTS
+    from bnrnn.experiments.registry import EXPERIMENTS, build_task
     from bnrnn.experiments.sweeps import open_study, work
     from bnrnn.training import InterruptionError, RunFolder
     from bnrnn.training.session import run as train
@@ -151,7 +152,7 @@ def _work(name: str, config: Any, session: Session, folder: Path, where: str, si
         told = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in options.items())
         return train(
             experiment.describe(own),
-            lambda: experiment.build(own),
+            partial(build_task, name, own),
             dataclasses.replace(session, run_dir=path, resume=True, quiet=True),
             RunFolder(path),
             f"bnrnn sweep {name}: bnrnn run {name} {told}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bnrnn.experiments.experiment import Experiment
 from bnrnn.experiments.language.char_lm import CHAR_LM
 from bnrnn.experiments.language.h2h import H2H
@@ -16,7 +18,7 @@ from bnrnn.experiments.reading.cnn import CNN_FULL, CNN_TOP4
 from bnrnn.experiments.reading.friends import FRIENDS_CLOZE
 from bnrnn.experiments.speech.spoken_digits import SPOKEN_DIGITS
 from bnrnn.experiments.speech.wsj import WSJ
-from bnrnn.training import RunError
+from bnrnn.training import RunError, Task
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
@@ -52,3 +54,8 @@ def find(name: str) -> Experiment:
     if name not in EXPERIMENTS:
         raise RunError(f"unknown experiment {name!r}; there are {', '.join(EXPERIMENTS)}")
     return EXPERIMENTS[name]
+
+
+def build_task(name: str, config: Any) -> Task:
+    """The task of a config of the experiment of a name; another process can be given it with its arguments."""
+    return find(name).build(config)

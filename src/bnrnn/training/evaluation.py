@@ -12,6 +12,7 @@ from torch import nn
 
 import bnrnn
 from bnrnn.nn.norm import Normalization
+from bnrnn.training import processes
 from bnrnn.training.seeding import Purpose, seed_of
 from bnrnn.training.task import Metrics, Split, Statistics, Task
 
@@ -62,11 +63,19 @@ def with_rows(
     """Metrics, and beside them as ``"rows"`` over how many rows the statistics were taken that they are of."""
     return {
         split: {
-            kind: {**metrics, **({} if (rows := task.rows(split, kind)) is None else {"rows": rows})}
+            kind: {**metrics, **({} if (rows := statistics_rows(task, split, kind)) is None else {"rows": rows})}
             for kind, metrics in kinds.items()
         }
         for split, kinds in results.items()
     }
+
+
+def statistics_rows(task: Task, split: Split, statistics: Statistics) -> int | None:
+    """As :meth:`Task.rows`; of a process's own rows where several do not take their statistics together."""
+    rows = task.rows(split, statistics)
+    sites = [m.spec for m in task.model.modules() if isinstance(m, Normalization)]
+    alone = any(isinstance(spec, bnrnn.BatchNorm) and spec.process_group is None for spec in sites)
+    return -(-rows // processes.world()) if rows is not None and alone else rows
 
 
 def with_population_statistics(task: Task, model: nn.Module, device: torch.device) -> nn.Module:
@@ -74,8 +83,11 @@ def with_population_statistics(task: Task, model: nn.Module, device: torch.devic
     judged = copy.deepcopy(model)
     if has_batch_statistics(judged):
         torch.manual_seed(seed_of(task.seed, Purpose.POPULATION))
+        batches = task.population_batches()
         bnrnn.estimate_population_statistics(
-            judged, (move_data_to_device(batch, device) for batch in task.population_batches())
+            judged,
+            (move_data_to_device(processes.cut(batch, task.batch_first), device) for batch in batches),
+            None if processes.world() == 1 else "world",
         )
     return judged.eval()
 

@@ -52,6 +52,10 @@ class RunFolder:
         self._lock = filelock.FileLock(path / ".lock", timeout=0, thread_local=False)
         self._created = False
 
+    def __reduce__(self) -> tuple[type[RunFolder], tuple[Path]]:
+        """Another process has the folder without the lock."""
+        return RunFolder, (self.path,)
+
     def open(self, config: dict[str, Any], resume: bool, upgrade: Upgrade = dict) -> dict[str, list[Any]]:
         """Takes the folder for a new run, or for going on with the one it holds; no other process can until
         :meth:`close`.

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from types import FrameType
 from typing import Any
@@ -16,10 +16,16 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from bnrnn.training import checkpoint
+from bnrnn.training import checkpoint, processes
 from bnrnn.training.checkpoint import RunError
 from bnrnn.training.display import Display
-from bnrnn.training.evaluation import evaluate, evaluate_models, with_population_statistics, with_rows
+from bnrnn.training.evaluation import (
+    evaluate,
+    evaluate_models,
+    statistics_rows,
+    with_population_statistics,
+    with_rows,
+)
 from bnrnn.training.folder import RunFolder
 from bnrnn.training.metrics import MetricsLog, Window
 from bnrnn.training.optimizers import clip_gradients
@@ -109,13 +115,15 @@ class _Run:
         self.best: dict[str, Tensor] = {}
         self.carry: Carry = {}
         self.stopping = False
-        resumed = bool(folder.saved())
+        self.leads = processes.rank() == 0
+        resumed = fabric.broadcast(bool(folder.saved()))
         if resumed:
             self._restore()
         else:
-            self.carry = fabric.to_device(task.start(0))
+            processes.share_parameters(self.model)
+            self._start(0)
         self.window = Window(**self.at.window)
-        self.log = MetricsLog(folder.metrics, self.at.metrics_bytes)
+        self.log = MetricsLog(folder.metrics, self.at.metrics_bytes) if self.leads else None
         if not resumed:  # from here on rows without a checkpoint are those of a run that has lost it
             self._save()
 
@@ -123,7 +131,7 @@ class _Run:
         status, plan = "failed", self.plan
         try:
             with (
-                closing(self.log),
+                nullcontext() if self.log is None else closing(self.log),
                 _stop_on_signals(self),
                 self.display.running(self.at.update, self.end, plan.headline),
             ):
@@ -148,6 +156,7 @@ class _Run:
             if self.at.update % every == 0 if every else epoch_ended:
                 self._evaluate()
             late = time.perf_counter() - saved > self.options.checkpoint_seconds
+            late, self.stopping = processes.anywhere(late, self.stopping)
             if self.stopping or late or epoch_ended or self.at.update == self.end or self._out_of_patience():
                 self._save()
                 saved = time.perf_counter()
@@ -159,19 +168,26 @@ class _Run:
 
     def _update(self) -> None:
         at, task = self.at, self.task
-        batch = self.fabric.to_device(task.batch(at.epoch, at.position))
-        torch.manual_seed(seed_of(task.seed, Purpose.UPDATE, at.update))
+        whole = task.batch(at.epoch, at.position)
+        batch = self.fabric.to_device(processes.cut(whole, task.batch_first))
+        place = (at.update,) if self.leads else (at.update, processes.rank())
+        torch.manual_seed(seed_of(task.seed, Purpose.UPDATE, *place))
         rate = task.learning_rate(at.epoch, at.position)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.wrapped.train()
         step = task.loss(self.wrapped, batch, self.carry)
+        if step.carry and (rows := processes.rows_of(whole, task.batch_first)) < processes.world():
+            raise RunError(f"--devices: there are more processes than the {rows} rows whose state is carried on")
         self.optimizer.zero_grad()
-        self.fabric.backward(step.loss)
+        self.fabric.backward(processes.scaled(step.loss, step.count))
+        processes.sum_gradients(self.model)
         norm = clip_gradients(self.model.parameters(), self.plan.clip, self.plan.clip_rule)
-        if not (torch.isfinite(step.loss) and torch.isfinite(norm)):
+        (diverged,) = processes.anywhere(not (torch.isfinite(step.loss) and torch.isfinite(norm)))
+        if diverged:
             diagnosis = _diagnosis(self.model, at, rate, step.loss, norm)
-            self.folder.write_json(self.folder.divergence, {"update": at.update, "diagnosis": diagnosis})
+            if self.leads:
+                self.folder.write_json(self.folder.divergence, {"update": at.update, "diagnosis": diagnosis})
             raise DivergenceError(diagnosis)
         self.optimizer.step()
 
@@ -181,11 +197,14 @@ class _Run:
         at.position += 1
         if at.position == task.epoch_length(at.epoch):
             at.epoch, at.position = at.epoch + 1, 0
-            self.carry = self.fabric.to_device(task.start(at.epoch))
+            self._start(at.epoch)
         self.display.step(at.update, self.window.means())
         if at.update % self.plan.log_every == 0:
             self._record("train", at.update, {**self.window.means(), "learning_rate": rate})
             self.window = Window()
+
+    def _start(self, epoch: int) -> None:
+        self.carry = self.fabric.to_device(processes.cut(self.task.start(epoch)))
 
     def _evaluate(self) -> None:
         at, plan = self.at, self.plan
@@ -197,7 +216,7 @@ class _Run:
         self.display.message("evaluating")
         with self.fabric.autocast():
             results = evaluate(self.task, self.model, ["valid"], kinds, self.fabric.device)["valid"]
-        rows: dict[Statistics, int | None] = {kind: self.task.rows("valid", kind) for kind in results}
+        rows: dict[Statistics, int | None] = {kind: statistics_rows(self.task, "valid", kind) for kind in results}
         if "population" in results:
             at.population = at.update
         for kind, metrics in results.items():
@@ -212,6 +231,8 @@ class _Run:
         self.display.evaluated(at.update, at.epoch, plan.headline, results, rows)
 
     def _record(self, kind: str, update: int, metrics: Metrics, facts: dict[str, Any] | None = None) -> None:
+        if self.log is None:
+            return
         facts = facts or {}
         row = {"kind": kind, "update": update, "epoch": self.at.epoch, **facts, **metrics}
         self.log.write({**row, "seconds": round(self.at.seconds, 3)})
@@ -231,7 +252,8 @@ class _Run:
         value = results["valid"][plan.selection_statistics][plan.selection]
         selected = self.at.best or {"update": self.at.update, "value": value}
         facts = {"update": selected["update"], "planned": plan.updates}
-        checkpoint.save(self.folder.model, judged.state_dict(), facts)
+        if self.leads:
+            checkpoint.save(self.folder.model, judged.state_dict(), facts)
         stopped_early = self._out_of_patience() and self.at.update < plan.updates
         result = {
             "status": "complete" if stopped_early or self.at.update >= plan.updates else "partial",
@@ -245,16 +267,20 @@ class _Run:
             "headline": plan.headline,
             "evaluation": with_rows(self.task, results),
         }
-        self.folder.write_json(self.folder.result, result)
+        if self.leads:
+            self.folder.write_json(self.folder.result, result)
         return result
 
     def _save(self) -> None:
+        carry = processes.joined(self.carry)
+        if self.log is None:
+            return
         self.at.metrics_bytes = self.log.sync()
         self.at.window = {"sums": self.window.sums, "count": self.window.count}
         tensors = {
             **checkpoint.prefixed("model", self.model.state_dict()),
             **checkpoint.prefixed("optimizer", checkpoint.optimizer_tensors(self.optimizer)),
-            **checkpoint.prefixed("carry", self.carry),
+            **checkpoint.prefixed("carry", carry),
             **checkpoint.prefixed("best", self.best),
         }
         checkpoint.save(self.folder.checkpoint, tensors, asdict(self.at), self.folder.previous)
@@ -262,8 +288,9 @@ class _Run:
             logger.save()
 
     def _restore(self) -> None:
-        tensors, facts, warning = self.folder.load_checkpoint()
-        if warning:
+        found: Any = self.fabric.broadcast(self.folder.load_checkpoint() if self.leads else None)
+        tensors, facts, warning = found
+        if warning and self.leads:
             print(f"bnrnn: {warning}", file=sys.stderr)
         try:
             # an earlier version did not keep when the last evaluation with population statistics was
@@ -275,7 +302,7 @@ class _Run:
             raise RunError(
                 f"{self.folder.checkpoint} does not fit this experiment ({reason}); name another --run-dir"
             ) from error
-        self.carry = self.fabric.to_device(checkpoint.below("carry", tensors))
+        self.carry = self.fabric.to_device(processes.cut(checkpoint.below("carry", tensors)))
         self.best = self.fabric.to_device(checkpoint.below("best", tensors))
 
 
@@ -283,7 +310,8 @@ class _Run:
 def _stop_on_signals(run: _Run) -> Iterator[None]:
     """The first SIGINT, SIGTERM or SIGHUP asks the run to save and stop after this update, a second one ends it.
 
-    A SIGHUP that is ignored, as below nohup, stays ignored.
+    A SIGHUP that is ignored, as below nohup, stays ignored. One of several processes gets a SIGTERM, whatever came to
+    the one that has started them.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -298,7 +326,8 @@ def _stop_on_signals(run: _Run) -> Iterator[None]:
         run.display.message("stopping after this update; once more to stop at once")
 
     hangup = [signal.SIGHUP] if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
-    earlier = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, *hangup)}
+    numbers = (signal.SIGINT, signal.SIGTERM, *hangup) if processes.world() == 1 else (signal.SIGTERM,)
+    earlier = {number: signal.signal(number, ask) for number in numbers}
     try:
         yield
     finally:

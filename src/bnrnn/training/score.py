@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from bnrnn.training import processes
 from bnrnn.training.loss import Predicted
 
 
@@ -20,11 +21,24 @@ class Score:
         self.nats = self.perplexities = 0.0
         self.correct = self.predictions = self.batches = 0
 
-    def add(self, predicted: Predicted, predictions: int) -> None:
-        """Takes what was predicted of a batch, and the number of its predictions."""
-        self.nats += predicted.cross_entropy.item() * predictions
-        self.perplexities += math.exp(min(predicted.loss.item(), 700.0))
-        self.correct += int(predicted.correct)
+    def add(self, predicted: Predicted, predictions: int, weight: float = 1.0) -> None:
+        """Takes what was predicted of a batch, or of each process's rows of it.
+
+        Args:
+            predicted: of the rows.
+            predictions: how many there were.
+            weight: of the rows, see :class:`bnrnn.training.processes.Share`.
+        """
+        nats, loss = predicted.cross_entropy.item() * predictions, predicted.loss.item()
+        correct = int(predicted.correct)
+        if processes.world() > 1:
+            count = weight * predictions
+            sums = processes.totals(weight * nats, count * loss, weight * correct, count)
+            nats, correct, predictions = sums[0], round(sums[2]), round(sums[3])
+            loss = sums[1] / sums[3]
+        self.nats += nats
+        self.perplexities += math.exp(min(loss, 700.0))
+        self.correct += correct
         self.predictions += predictions
         self.batches += 1
 

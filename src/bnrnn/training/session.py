@@ -5,17 +5,21 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from lightning_fabric import Fabric
 from lightning_fabric.loggers.logger import Logger
 from rich.console import Console
 
-from bnrnn.training import checkpoint
+import bnrnn
+from bnrnn.training import checkpoint, launch
 from bnrnn.training.checkpoint import RunError
-from bnrnn.training.device import Device, Precision, check_device, fabric_on
+from bnrnn.training.device import Device, Precision, check_device, check_devices, fabric_on
 from bnrnn.training.display import Display
 from bnrnn.training.environment import environment
 from bnrnn.training.folder import RunFolder, Upgrade
@@ -54,8 +58,15 @@ class Session:
     matrix units "medium" still computes them in 32 bits, by oneDNN instead of MKL, which can be twice as fast."""
     device: Device = "auto"
     """Where to compute."""
+    devices: int = 1
+    """Processes, each with its share of every batch's rows: on CPUs as many as wanted, else one for each device."""
+    nodes: int = 1
+    """Machines with so many processes each. The command is started on each, with MASTER_ADDR and MASTER_PORT, the first
+    one's address and a free port of it, and NODE_RANK, its number from 0, in the environment."""
+    synchronize: bool = True
+    """Take batch statistics over the rows of all processes, so that a run is that of one process."""
     threads: int | None = None
-    """CPU threads; by default torch's choice."""
+    """CPU threads of a process; by default torch's choice, for several processes their part of the cores."""
     tensorboard: bool = False
     """Write TensorBoard events into the run folder as well."""
     csv: bool = False
@@ -70,8 +81,17 @@ class Session:
         if self.threads is not None and not 1 <= self.threads <= most:
             least_or_most = "least 1" if self.threads < 1 else f"most {most:,}"
             raise ValueError(f"threads must be at {least_or_most}, got {self.threads:,}")
+        for name in ("devices", "nodes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         check_device(self.device)
+        check_devices(self.device, self.devices)
         _ = self.options  # checks them
+
+    @property
+    def processes(self) -> int:
+        """How many there are."""
+        return self.devices * self.nodes
 
     @property
     def options(self) -> Options:
@@ -94,7 +114,8 @@ def run(
 
     Args:
         described: what ``config.json`` says of the run.
-        build: makes the task; called when the folder is known to be usable.
+        build: makes the task; called when the folder is known to be usable. For several processes it has to be one that
+            can be pickled.
         session: how to compute.
         folder: where.
         command: the command line, for the record.
@@ -105,27 +126,57 @@ def run(
         bnrnn.training.DivergenceError, bnrnn.training.InterruptionError: see :func:`bnrnn.training.train`.
     """
     config = _config(described, session)
-    changed = folder.open(config, session.resume, upgrade)
+    leads = session.nodes == 1 or launch.node() == 0
+    changed = folder.open(config, session.resume, upgrade) if leads else {}
     try:
-        torch.set_float32_matmul_precision(session.matmul)
-        if session.threads is not None:
-            torch.set_num_threads(session.threads)
+        work = partial(_train, described, build, session, folder, command, changed)
+        return work() if session.processes == 1 else launch.launch(work, session.devices, session.nodes)
+    finally:
+        folder.close()
+
+
+def _train(
+    described: dict[str, Any],
+    build: Callable[[], Task],
+    session: Session,
+    folder: RunFolder,
+    command: str,
+    changed: dict[str, list[Any]],
+) -> dict[str, Any]:
+    """What :func:`run` does in an open folder; one of several processes if there are several."""
+    config, together = _config(described, session), session.processes > 1
+    torch.set_float32_matmul_precision(session.matmul)
+    if session.threads is not None:
+        torch.set_num_threads(session.threads)
+    elif together:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // session.devices))
+
+    leads = not together or launch.leads()
+
+    def fabric_here() -> Fabric:
+        loggers = _loggers(folder, session, described) if leads else []
+        return fabric_on(session.device, session.precision, loggers, session.devices, session.nodes)
+
+    fabric = fabric_here() if together else None
+    with nullcontext() if fabric is None else fabric.rank_zero_first(local=True):  # the data may have to be fetched
         task = build()
+    if together and session.synchronize:
+        bnrnn.synchronize(task.model)
+    if leads:
         folder.check_sources(task.sources)
         if (start := _start(folder, session, task)) is not None:
             config["init_from"] = start
-        fabric = fabric_on(session.device, session.precision, _loggers(folder, session, described))
+    fabric = fabric or fabric_here()
+    if leads:
         if changed:
             folder.forget_best()
         folder.begin(config, task.sources, bool(changed))
-        display = Display(Console(), f"{described['experiment']} {described['label']}", session.quiet)
         facts = {"command": command, "planned_updates": task.plan.updates, **_facts(session)}
         if (data := getattr(task, "facts", None)) is not None:
             facts["data"] = data
         folder.add_environment({**environment(fabric.device), **facts, **({"changed": changed} if changed else {})})
-        return train(fabric, task, folder, session.options, display)
-    finally:
-        folder.close()
+    display = Display(Console(quiet=not leads), f"{described['experiment']} {described['label']}", session.quiet)
+    return train(fabric, task, folder, session.options, display)
 
 
 def rehearse(
@@ -145,6 +196,7 @@ def rehearse(
     plan, parameters = task.plan, [p for p in task.model.parameters() if p.requires_grad]
     return {
         "run folder": str(folder.path),
+        **({"processes": f"{session.processes:,}"} if session.processes > 1 else {}),
         "updates": f"{first:,} to {min(plan.updates, session.max_updates or plan.updates):,} of {plan.updates:,}",
         "updates in the first epoch": f"{task.epoch_length(0):,}",
         "parameters": f"{sum(p.numel() for p in parameters):,}",
@@ -193,7 +245,12 @@ def start_from(path: Path, task: Task) -> dict[str, Any]:
 
 def _facts(session: Session) -> dict[str, Any]:
     kept = ("max_updates", "precision", "matmul")
-    return {name: value for name, value in dataclasses.asdict(session).items() if name in kept}
+    facts = {name: value for name, value in dataclasses.asdict(session).items() if name in kept}
+    return (
+        facts
+        if session.processes == 1
+        else {**facts, "processes": session.processes, "synchronize": session.synchronize}
+    )
 
 
 def _config(described: dict[str, Any], session: Session) -> dict[str, Any]:

@@ -24,13 +24,15 @@ class Step:
 
     Args:
         loss: what is differentiated, a scalar.
-        metrics: means over the batch to be logged, detached scalars; ``"loss"`` among them.
+        metrics: means over the batch, of all processes, to be logged, detached scalars; ``"loss"`` among them.
         carry: state for the next batch, detached.
+        count: over how many equal terms the loss is the mean, rows or whatever else processes have unequally many of.
     """
 
     loss: Tensor
     metrics: dict[str, Tensor]
     carry: Carry = field(default_factory=dict)
+    count: float | Tensor = 1.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,9 @@ class Task(Protocol):
         model: called by its ``forward`` only.
         plan: length, evaluation, selection.
         sources: what the data were read from: names of files or data sets, and the SHA-256 of what was read.
+        batch_first: whether the rows of a batch are the first dimension of all its tensors, instead of the second of
+            those that have one. Several processes each get their own rows of each batch, :func:`processes.cut`, and of
+            the state; what :meth:`loss` and :meth:`evaluate` return is taken over all of them.
     """
 
     @property
@@ -86,6 +91,9 @@ class Task(Protocol):
 
     @property
     def sources(self) -> dict[str, str]: ...
+
+    @property
+    def batch_first(self) -> bool: ...
 
     def optimizer(self) -> Optimizer:
         """A new optimiser over the model's parameters."""

@@ -16,7 +16,7 @@ from bnrnn.data.corpus import Corpus, Vocabulary
 from bnrnn.experiments.config import Config
 from bnrnn.experiments.initialization import RecurrentInit, initialize
 from bnrnn.experiments.language.model import LAYERS, LanguageModel, State, carry_of, causal_norm, state_of
-from bnrnn.training import Adam, Carry, Metrics, Plan, Purpose, Statistics, Step, generator, seed_of
+from bnrnn.training import Adam, Carry, Metrics, Plan, Purpose, Statistics, Step, generator, processes, seed_of
 from bnrnn.training.batches import Sequences, Streams, pieces, shifted
 from bnrnn.training.evaluation import has_batch_statistics
 from bnrnn.training.score import Score
@@ -135,6 +135,8 @@ class CharacterTask:
         ValueError: a part of the text is too short.
     """
 
+    batch_first = False
+
     def __init__(self, config: CharacterConfig, corpus: Corpus, test_lengths: tuple[int, ...] = ()) -> None:
         self.config, self.corpus, self.seed = config, corpus, config.seed
         self.sources, self.test_lengths = corpus.sources, test_lengths
@@ -193,7 +195,8 @@ class CharacterTask:
         predicted, state = model(tokens, targets, state_of(carry) or None)
         loss = predicted.cross_entropy
         metrics = {"loss": loss, "bpc": loss / math.log(2), "accuracy": predicted.correct / targets.numel()}
-        return Step(predicted.loss, metrics, carry_of(state) if self.config.carry_state else {})
+        carry, count = carry_of(state) if self.config.carry_state else {}, targets.numel()
+        return Step(predicted.loss, processes.means(metrics, count), carry, count)
 
     def evaluate(self, model: nn.Module, split: Split, statistics: Statistics, rows: int | None = None) -> Metrics:
         """Loss, bits per character (bpc) and error, on pieces of the training length, each from the initial state.
@@ -262,9 +265,11 @@ def score_sequence(model: nn.Module, text: Tensor) -> Score:
 
 def _score(score: Score, model: nn.Module, tokens: Tensor, targets: Tensor) -> None:
     device = next(model.parameters()).device
+    weight = processes.share(tokens.shape[1]).weight
+    tokens, targets = processes.cut((tokens, targets))
     state: State | None = None
     for start in range(0, len(tokens), CHUNK):
         x = tokens[start : start + CHUNK].long().to(device)
         y = targets[start : start + CHUNK].long().to(device)
         predicted, state = model(x, y, state, start_step=start)
-        score.add(predicted, y.numel())
+        score.add(predicted, y.numel(), weight)

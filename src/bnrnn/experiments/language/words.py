@@ -14,7 +14,7 @@ from bnrnn.data.corpus import Corpus, Vocabulary
 from bnrnn.experiments.config import Config
 from bnrnn.experiments.language.model import LAYERS, LanguageModel, State, carry_of, causal_norm, state_of
 from bnrnn.experiments.norms import NormName
-from bnrnn.training import Carry, Metrics, Plan, Purpose, Statistics, Step, seed_of
+from bnrnn.training import Carry, Metrics, Plan, Purpose, Statistics, Step, processes, seed_of
 from bnrnn.training.batches import Streams
 from bnrnn.training.evaluation import has_batch_statistics
 from bnrnn.training.score import Score
@@ -146,6 +146,8 @@ class WordTask:
         ValueError: a part of the text does not fill one window.
     """
 
+    batch_first = False
+
     def __init__(self, config: WordConfig, corpus: Corpus) -> None:
         self.config, self.seed, self.sources = config, config.seed, corpus.sources
         self.parts = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}
@@ -192,8 +194,9 @@ class WordTask:
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor, Tensor], carry: Carry) -> Step:
         tokens, targets, keep = batch
         predicted, state = model(tokens, targets, tuple(value * keep for value in state_of(carry)))
-        mean = predicted.loss.detach()
-        return Step(predicted.loss * len(tokens), {"loss": mean, "perplexity": mean.exp()}, carry_of(state))
+        count = targets.numel()
+        mean = processes.means({"loss": predicted.loss.detach()}, count)["loss"]
+        return Step(predicted.loss * len(tokens), {"loss": mean, "perplexity": mean.exp()}, carry_of(state), count)
 
     def evaluate(self, model: nn.Module, split: Split, statistics: Statistics, rows: int | None = None) -> Metrics:
         """Both perplexities over the part's streams, the state carried along.
@@ -205,9 +208,11 @@ class WordTask:
         streams = Streams(self.parts[split], rows, self.config.steps) if rows else self.streams[split]
         state: State | None = None
         for position in range(streams.count):
-            tokens, targets = streams.batch(position)
+            whole = streams.batch(position)
+            weight = processes.share(whole[0].shape[1]).weight
+            tokens, targets = processes.cut(whole)
             predicted, state = model(tokens.to(device), targets.to(device), state)
-            score.add(predicted, targets.numel())
+            score.add(predicted, targets.numel(), weight)
         return {
             "loss": score.loss,
             "perplexity": score.perplexity,

@@ -11,6 +11,7 @@ import bnrnn
 from bnrnn.experiments.initialization import initialize
 from bnrnn.experiments.norms import norm_of
 from bnrnn.experiments.pixels.config import PixelConfig
+from bnrnn.training import processes
 
 
 class PixelClassifier(nn.Module):
@@ -63,6 +64,6 @@ class PixelClassifier(nn.Module):
         if kind == "mean-pixel":
             h = h + pixels.mean(1, keepdim=True)
         elif self.noise and (self.training or kind != "noise-in-training"):
-            h = h + self.noise * torch.randn_like(h)
+            h = h + self.noise * processes.randn_like(h)
         h = h.unsqueeze(0)
         return h if self.c0 is None else (h, self.c0.expand(1, rows, -1).contiguous())

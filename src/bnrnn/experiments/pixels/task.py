@@ -13,7 +13,19 @@ from torch import Tensor, nn
 from bnrnn.data import digits, mnist
 from bnrnn.experiments.pixels.config import Order, PixelConfig, initial_noise
 from bnrnn.experiments.pixels.model import PixelClassifier
-from bnrnn.training import Carry, Metrics, Plan, Purpose, RMSProp, Split, Statistics, Step, generator, seed_of
+from bnrnn.training import (
+    Carry,
+    Metrics,
+    Plan,
+    Purpose,
+    RMSProp,
+    Split,
+    Statistics,
+    Step,
+    generator,
+    processes,
+    seed_of,
+)
 from bnrnn.training.batches import batched
 from bnrnn.training.evaluation import has_batch_statistics
 
@@ -26,6 +38,8 @@ class PixelTask:
         data: ``"mnist"`` or ``"digits"``.
         order: which pixel comes at which step.
     """
+
+    batch_first = True
 
     def __init__(self, config: PixelConfig, data: Literal["mnist", "digits"], order: Order) -> None:
         self.config, self.seed = config, config.seed
@@ -83,7 +97,8 @@ class PixelTask:
         logits = model(pixels)
         loss = F.cross_entropy(logits, labels)
         accuracy = (logits.detach().argmax(1) == labels).float().mean()
-        return Step(loss, {"loss": loss.detach(), "accuracy": accuracy})
+        rows = len(labels)
+        return Step(loss, processes.means({"loss": loss.detach(), "accuracy": accuracy}, rows), count=rows)
 
     def evaluate(self, model: nn.Module, split: Split, statistics: Statistics, rows: int | None = None) -> Metrics:
         """Loss, accuracy and error, in an order drawn once for the run; in batches of ``rows`` where the config's are
@@ -97,9 +112,12 @@ class PixelTask:
         device = self.model.h0.device
         loss = correct = 0.0
         for places in batched(order, rows or self.config.evaluation_batch_size):
+            own = processes.share(len(places))
+            places = places[own.rows]
             logits = model(self._pixels(images[places]).to(device)).cpu()
-            loss += F.cross_entropy(logits, labels[places], reduction="sum").item()
-            correct += (logits.argmax(1) == labels[places]).sum().item()
+            loss += own.weight * F.cross_entropy(logits, labels[places], reduction="sum").item()
+            correct += own.weight * (logits.argmax(1) == labels[places]).sum().item()
+        loss, correct = processes.totals(loss, correct)
         accuracy = correct / len(labels)
         return {"loss": loss / len(labels), "accuracy": accuracy, "error": 1 - accuracy}
 

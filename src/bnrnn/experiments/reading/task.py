@@ -13,7 +13,7 @@ from bnrnn.data.cloze import UNKNOWN, Cloze, Part
 from bnrnn.experiments.reading.batches import Batch, Question, Renaming, collate, cut
 from bnrnn.experiments.reading.config import ReadingConfig
 from bnrnn.experiments.reading.model import AttentiveReader, negative_log_likelihood
-from bnrnn.training import Adam, Carry, Metrics, Plan, Purpose, Split, Statistics, Step, generator, seed_of
+from bnrnn.training import Adam, Carry, Metrics, Plan, Purpose, Split, Statistics, Step, generator, processes, seed_of
 
 
 class Judged(NamedTuple):
@@ -24,12 +24,14 @@ class Judged(NamedTuple):
         questions: what it saw.
         probabilities: of every word of the vocabulary, ``(B, V)``.
         attention: ``(T, B)``.
+        weight: of these questions in sums over all processes, each of which has its share of a batch.
     """
 
     indices: list[int]
     questions: list[Question]
     probabilities: Tensor
     attention: Tensor
+    weight: float = 1.0
 
 
 class ReadingTask:
@@ -46,6 +48,8 @@ class ReadingTask:
     Raises:
         ValueError: the training part has fewer questions than a batch.
     """
+
+    batch_first = False
 
     def __init__(self, config: ReadingConfig, data: Cloze) -> None:
         self.config, self.data, self.seed = config, data, config.seed
@@ -98,7 +102,9 @@ class ReadingTask:
         logits, _ = model(*batch[:4])
         loss = negative_log_likelihood(logits, batch.answers)
         error = (logits.detach().argmax(1) != batch.answers).float().mean()
-        return Step(loss, {"loss": loss.detach(), "error": error, "accuracy": 1 - error})
+        count = len(batch.answers)
+        metrics = processes.means({"loss": loss.detach(), "error": error, "accuracy": 1 - error}, count)
+        return Step(loss, metrics, count=count)
 
     def evaluate(self, model: nn.Module, split: Split, statistics: Statistics) -> Metrics:
         """Loss, and the share of questions whose most probable word is wrong: of the whole vocabulary (``error``), and
@@ -106,17 +112,18 @@ class ReadingTask:
         """
         limit = self.config.valid_questions if split == "valid" else 0
         loss = wrong = wrong_candidate = count = 0.0
-        for _, questions, probabilities, _ in self.answers(model, split, limit):
+        for _, questions, probabilities, _, weight in self.answers(model, split, limit):
             answers = torch.tensor([question.answer for question in questions])
             at_answer = probabilities.gather(1, answers.unsqueeze(1))
-            loss -= float((at_answer.double() + 1e-8).log().sum())
+            loss -= weight * float((at_answer.double() + 1e-8).log().sum())
             known = answers != UNKNOWN
-            wrong += float((~(known & (probabilities.argmax(1) == answers))).sum())
+            wrong += weight * float((~(known & (probabilities.argmax(1) == answers))).sum())
             for question, found in zip(questions, probabilities, strict=True):
                 candidates = torch.from_numpy(question.candidates.astype(np.int64))
                 chosen = int(candidates[found[candidates].argmax()])
-                wrong_candidate += chosen != question.answer or chosen == UNKNOWN
-            count += len(questions)
+                wrong_candidate += weight * (chosen != question.answer or chosen == UNKNOWN)
+            count += weight * len(questions)
+        loss, wrong, wrong_candidate, count = processes.totals(loss, wrong, wrong_candidate, count)
         return {
             "loss": loss / count,
             "error": wrong / count,
@@ -138,9 +145,11 @@ class ReadingTask:
         device = next(model.parameters()).device
         for indices in _pieces(part, limit, self.config.own("evaluation_batch_size")):
             questions = [self._question(part, index) for index in indices]
-            batch = collate(questions, self.config.own("padding"))
+            own = processes.share(len(questions))
+            batch = processes.cut(collate(questions, self.config.own("padding")))
             logits, attention = model(*(tensor.to(device) for tensor in batch[:4]))
-            yield Judged(indices, questions, logits.float().softmax(1).cpu(), attention.float().cpu())
+            probabilities = logits.float().softmax(1).cpu()
+            yield Judged(indices[own.rows], questions[own.rows], probabilities, attention.float().cpu(), own.weight)
 
     def rows(self, split: Split, statistics: Statistics) -> int | None:
         if self.config.variant == "lstm":

@@ -16,7 +16,7 @@ from bnrnn.data.speech import Part, padding, plan_batches, tensors
 from bnrnn.experiments.norms import norm_of, takes_frame_statistics
 from bnrnn.experiments.speech.config import SpeechConfig
 from bnrnn.experiments.speech.model import FrameClassifier
-from bnrnn.training import Carry, Metrics, Plan, Purpose, Split, Statistics, Step, seed_of
+from bnrnn.training import Carry, Metrics, Plan, Purpose, Split, Statistics, Step, processes, seed_of
 from bnrnn.training.evaluation import has_batch_statistics
 
 
@@ -29,6 +29,8 @@ class SpeechTask:
         valid: the development part, with the same targets and dimensions.
         sources: what they were read from, beside the features themselves.
     """
+
+    batch_first = False
 
     def __init__(self, config: SpeechConfig, train: Part, valid: Part, sources: dict[str, str]) -> None:
         self.config, self.seed = config, config.seed
@@ -106,13 +108,13 @@ class SpeechTask:
         fce, correct = model(**batch)
         frames, rows = batch["lengths"].sum(), len(batch["lengths"])
         loss = fce if self.config.loss == "frame" else fce * (frames / rows)
+        count = frames if self.config.loss == "frame" else rows
         metrics = {
-            "loss": loss.detach(),
-            "fce": fce.detach(),
-            "fer": 1 - correct / frames,
-            "waiting": torch.tensor(self._waiting),
+            **processes.means({"loss": loss.detach()}, count),
+            **processes.means({"fce": fce.detach(), "fer": 1 - correct / frames}, frames),
+            **processes.means({"waiting": torch.tensor(self._waiting)}, 1),
         }
-        return Step(loss, metrics)
+        return Step(loss, metrics, count=count)
 
     def evaluate(self, model: nn.Module, split: Split, statistics: Statistics) -> Metrics:
         """Frame cross-entropy in nats and frame error rate, over all frames of the part alike."""
@@ -120,11 +122,13 @@ class SpeechTask:
         plan = plan_batches(part.lengths, self.config.evaluation_batch_size, 1.0, None)  # full batches, however padded
         total = wrong = 0.0
         for found in self.loader.batches(split, plan):
-            batch = {name: value.to(device) for name, value in tensors(found).items()}
+            weight = processes.share(len(found["lengths"])).weight
+            batch = {name: value.to(device) for name, value in processes.cut(tensors(found)).items()}
             fce, correct = model(**batch)
-            frames = int(found["lengths"].sum())
-            total += fce.item() * frames
-            wrong += frames - int(correct)
+            frames = int(batch["lengths"].sum())
+            total += weight * (fce.item() * frames)
+            wrong += weight * (frames - int(correct))
+        total, wrong = processes.totals(total, wrong)
         return {"fce": total / part.frames, "fer": wrong / part.frames}
 
     def rows(self, split: Split, statistics: Statistics) -> int | None:
