@@ -162,6 +162,8 @@ def test_wrong_calls() -> None:
     with pytest.raises(ValueError, match="has no single step"):
         bnrnn.onnx.export_step(layer)
     with pytest.raises(TypeError, match="layer must be a bnrnn"):
-        bnrnn.onnx.export(torch.nn.LSTM(5, 7))  # pyright: ignore[reportArgumentType]
+        bnrnn.onnx.export_step(torch.nn.LSTM(5, 7))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module, got int"):
+        bnrnn.onnx.export(5)  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match="float32 or float64"):
         bnrnn.onnx.export(bnrnn.LSTM(5, 7).to(torch.bfloat16).eval())

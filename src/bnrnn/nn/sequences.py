@@ -57,6 +57,8 @@ def check_lengths(lengths: Lengths | None, x: Tensor, batched: bool) -> Tensor |
     if batch == 0:
         return None
     lengths = lengths.detach().to("cpu", torch.int64)
+    if torch.compiler.is_exporting():  # a graph has no way but one
+        return lengths
     low, high = int(lengths.min()), int(lengths.max())
     if low < 1 or high > steps:
         raise ValueError(f"lengths must be from 1 to {steps}, the input's steps; got {low} to {high}")

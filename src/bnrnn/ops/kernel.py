@@ -38,11 +38,11 @@ class OperatorKernel:
     rounds: bool = True
 
     def unsupported(self, cell: Cell, call: Recurrence) -> str | None:
-        """Why it cannot take this call; None if it can."""
+        """Why it cannot take this call; None if it can. An exported program may run where the kernels are."""
         place = call.weight_hh.device  # first: another device's call need not load these kernels
         if place.type != self.device:
             return f"a tensor on {place}"
-        return self.why_not() or self.objection(call)
+        return (None if torch.compiler.is_exporting() else self.why_not()) or self.objection(call)
 
     def objection(self, call: Recurrence) -> str | None:
         """Why it could not take this call where it is built either; None if it could."""
