@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from torch import Tensor
+
+from bnrnn.experiments.trained import Trained
 from bnrnn.training import RunError, Statistics, Task
 
 
@@ -55,6 +58,7 @@ class Experiment:
         cost: what the full length costs.
         config: the default options, an instance of a frozen dataclass.
         build: makes the task of a config.
+        trained: makes of a config and a run's parameters a model that they fit, without data.
         judgement: how a report judges its runs.
         label: names a config, for folders and legends; by default cell, norm and seed.
         named: the options that the label tells of.
@@ -68,6 +72,7 @@ class Experiment:
     cost: str
     config: Any
     build: Callable[[Any], Task]
+    trained: Callable[[Any, dict[str, Tensor]], Trained]
     judgement: Judgement
     label: Callable[[Any], str] = lambda config: f"{config.cell}-{config.norm}-seed{config.seed}"
     named: tuple[str, ...] = ("cell", "norm", "seed")

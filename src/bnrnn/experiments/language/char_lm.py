@@ -9,6 +9,7 @@ from pathlib import Path
 from bnrnn.data import text
 from bnrnn.experiments.experiment import Experiment, Judgement
 from bnrnn.experiments.language.characters import CharacterConfig, CharacterTask
+from bnrnn.experiments.language.trained import trained
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ CHAR_LM = Experiment(
     cost="depends on the text",
     config=TextConfig(units=512),
     build=_build,
+    trained=trained,
     judgement=Judgement("bpc", "lower", "validation bits per character"),
     label=_label,
     named=("cell", "norm", "seed", "text"),

@@ -15,6 +15,7 @@ from bnrnn.data.corpus import Vocabulary
 from bnrnn.experiments.experiment import Experiment, Judgement
 from bnrnn.experiments.language.characters import CharacterConfig, CharacterTask
 from bnrnn.experiments.language.model import LanguageModel, causal_norm
+from bnrnn.experiments.language.trained import trained
 from bnrnn.training import Purpose, seed_of
 
 
@@ -100,5 +101,6 @@ H2H = Experiment(
     cost="15,820 updates; 2 h on 2 cores, and 104 such runs are the whole search",
     config=HiddenConfig(),
     build=lambda config: HiddenTask(config, ptb.characters()),
+    trained=trained,
     judgement=Judgement("loss", "lower", "validation cross-entropy, nats", figure="h2h", training="loss"),
 )

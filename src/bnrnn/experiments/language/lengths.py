@@ -40,7 +40,7 @@ def measure(
     for length in lengths:
         if not 2 <= length <= len(test) // 2:
             raise ValueError(f"lengths must be 2 to {len(test) // 2:,}, half the test part; got {length:,}")
-    model, rows = run.model, run.config.evaluation_batch_size
+    model, rows = task.model, run.config.evaluation_batch_size
     found: dict[str, list[float]] = {}
     with run.fabric.autocast():
         kinds = ("population", "batch") if has_batch_statistics(model) else ("population",)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from bnrnn.data import ptb
 from bnrnn.experiments.experiment import Experiment, Judgement
 from bnrnn.experiments.language.characters import AS_PUBLISHED, CharacterConfig, CharacterTask
+from bnrnn.experiments.language.trained import trained
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ PTB_CHAR = Experiment(
     cost="15,820 updates; 5 to 12 h on 2 cores",
     config=PtbCharacterConfig(),
     build=lambda config: CharacterTask(config, ptb.characters(config.convention), test_lengths=(1000,)),
+    trained=trained,
     judgement=Judgement(
         "bpc",
         "lower",

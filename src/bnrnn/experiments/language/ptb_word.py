@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from bnrnn.data import ptb
 from bnrnn.experiments.experiment import Experiment, Judgement
+from bnrnn.experiments.language.trained import trained
 from bnrnn.experiments.language.words import WordConfig, WordTask
 
 _SMALL = WordConfig()
@@ -28,6 +29,7 @@ def _experiment(name: str, config: WordConfig, cost: str) -> Experiment:
         cost=cost,
         config=config,
         build=lambda config: WordTask(config, ptb.words()),
+        trained=trained,
         judgement=Judgement(
             "batch_perplexity",
             "lower",

@@ -11,11 +11,10 @@ from torch import Tensor
 
 from bnrnn.experiments.language.characters import CharacterConfig
 from bnrnn.experiments.language.model import VOCABULARY_KEY, LanguageModel, vocabulary_of
+from bnrnn.experiments.language.trained import END_OF_LINE, split
 from bnrnn.experiments.language.words import WordConfig
 from bnrnn.experiments.opened import open_run
 from bnrnn.training import RunError
-
-END_OF_LINE = "<eos>"
 
 
 class Sampler:
@@ -40,9 +39,7 @@ class Sampler:
         self.words = isinstance(config, WordConfig)
         self.window = config.steps if isinstance(config, WordConfig) else None
         self.vocabulary = vocabulary_of(run.parameters[VOCABULARY_KEY])
-        self.model: LanguageModel = config.build_model(self.vocabulary)
-        run.load(self.model)
-        self.model.eval().to(run.fabric.device)
+        self.model: LanguageModel = run.model
 
     def encode(self, prompt: str) -> list[int]:
         """Indices of a prompt; an empty one stands for the end of a line, or else for the first symbol.
@@ -50,7 +47,7 @@ class Sampler:
         Raises:
             ValueError: a symbol that the model does not know, where none stands for unknown ones.
         """
-        symbols = prompt.replace("\n", f" {END_OF_LINE} ").split() if self.words else list(prompt)
+        symbols = split(prompt, self.words)
         if not symbols:
             wanted = (END_OF_LINE,) if self.words else ("\n", " ")
             symbols = [next((s for s in wanted if s in self.vocabulary.index), self.vocabulary.symbols[0])]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from bnrnn.data import text8
 from bnrnn.experiments.experiment import Experiment, Judgement
 from bnrnn.experiments.language.characters import AS_PUBLISHED, CharacterConfig, CharacterTask
+from bnrnn.experiments.language.trained import trained
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ TEXT8 = Experiment(
         valid_pieces=10_000,
     ),
     build=lambda config: CharacterTask(config, text8.load(config.slice), test_lengths=(1000,)),
+    trained=trained,
     judgement=Judgement(
         "bpc",
         "lower",

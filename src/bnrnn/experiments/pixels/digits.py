@@ -7,10 +7,12 @@ noise on the initial state as well: without it gradients explode and population 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from bnrnn.experiments.experiment import Experiment, Judgement
 from bnrnn.experiments.pixels.config import PixelConfig
 from bnrnn.experiments.pixels.task import PixelTask
+from bnrnn.experiments.pixels.trained import trained
 
 _CONFIG = PixelConfig(
     epochs=50, batch_size=50, population_batch_size=400, evaluation_batch_size=50, population_every=240
@@ -25,7 +27,8 @@ DIGITS = Experiment(
     data="scikit-learn",
     cost="1,200 updates; half a minute on 2 cores",
     config=_CONFIG,
-    build=lambda config: PixelTask(config, data="digits", order="scan"),
+    build=partial(PixelTask, data="digits", order="scan"),
+    trained=partial(trained, data="digits", order="scan"),
     judgement=_JUDGEMENT,
 )
 
@@ -37,6 +40,7 @@ DIGITS_PERMUTED = Experiment(
     data="scikit-learn",
     cost="1,200 updates; half a minute on 2 cores",
     config=replace(_CONFIG, initial_state="noise"),
-    build=lambda config: PixelTask(config, data="digits", order="permuted"),
+    build=partial(PixelTask, data="digits", order="permuted"),
+    trained=partial(trained, data="digits", order="permuted"),
     judgement=_JUDGEMENT,
 )

@@ -59,7 +59,7 @@ class PixelClassifier(nn.Module):
 
     def initial_state(self, pixels: Tensor) -> Any:
         """The state before the first pixel, drawn anew where it has noise; as the layer takes it."""
-        kind, rows = self.config.initial_state, len(pixels)
+        kind, rows = self.config.initial_state, pixels.shape[0]
         h = self.h0.expand(rows, -1)
         if kind == "mean-pixel":
             h = h + pixels.mean(1, keepdim=True)

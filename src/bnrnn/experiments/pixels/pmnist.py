@@ -6,9 +6,12 @@ replacement, so that 283 pixels are never shown. Which of them gave the publishe
 
 from __future__ import annotations
 
+from functools import partial
+
 from bnrnn.experiments.experiment import Experiment, Judgement
 from bnrnn.experiments.pixels.config import PixelConfig
 from bnrnn.experiments.pixels.task import PixelTask
+from bnrnn.experiments.pixels.trained import trained
 
 _JUDGEMENT = Judgement("accuracy", "higher", "validation accuracy", figure="pmnist")
 
@@ -20,7 +23,8 @@ PMNIST = Experiment(
     data="mnist",
     cost="100,000 updates; 5 to 8 h on 2 cores",
     config=PixelConfig(),
-    build=lambda config: PixelTask(config, data="mnist", order="permuted"),
+    build=partial(PixelTask, data="mnist", order="permuted"),
+    trained=partial(trained, data="mnist", order="permuted"),
     judgement=_JUDGEMENT,
 )
 
@@ -32,6 +36,7 @@ PMNIST_RELEASED = Experiment(
     data="mnist",
     cost="100,000 updates; 5 to 8 h on 2 cores",
     config=PixelConfig(),
-    build=lambda config: PixelTask(config, data="mnist", order="with-replacement"),
+    build=partial(PixelTask, data="mnist", order="with-replacement"),
+    trained=partial(trained, data="mnist", order="with-replacement"),
     judgement=_JUDGEMENT,
 )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from bnrnn.experiments.experiment import Experiment, Judgement
 from bnrnn.experiments.pixels.config import PixelConfig
 from bnrnn.experiments.pixels.task import PixelTask
+from bnrnn.experiments.pixels.trained import trained
 
 SMNIST = Experiment(
     name="smnist",
@@ -14,6 +17,7 @@ SMNIST = Experiment(
     data="mnist",
     cost="100,000 updates; 5 to 8 h on 2 cores",
     config=PixelConfig(),
-    build=lambda config: PixelTask(config, data="mnist", order="scan"),
+    build=partial(PixelTask, data="mnist", order="scan"),
+    trained=partial(trained, data="mnist", order="scan"),
     judgement=Judgement("accuracy", "higher", "validation accuracy", figure="smnist"),
 )

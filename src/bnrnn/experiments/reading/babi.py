@@ -11,6 +11,7 @@ from bnrnn.experiments.reading.cnn import label
 from bnrnn.experiments.reading.config import NAMES, ReadingConfig, Setting, Source
 from bnrnn.experiments.reading.model import Variant
 from bnrnn.experiments.reading.task import ReadingTask
+from bnrnn.experiments.reading.trained import trained
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ BABI = Experiment(
     cost="3,000 updates; minutes on a core",
     config=BabiConfig(),
     build=lambda config: ReadingTask(config, babi.load(config.task)),
+    trained=trained,
     judgement=Judgement(
         headline="error",
         better="lower",

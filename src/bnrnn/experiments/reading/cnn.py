@@ -10,6 +10,7 @@ from bnrnn.experiments.experiment import Experiment, Judgement
 from bnrnn.experiments.reading.config import NAMES, ReadingConfig, Setting, Source
 from bnrnn.experiments.reading.model import Variant
 from bnrnn.experiments.reading.task import ReadingTask
+from bnrnn.experiments.reading.trained import trained
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ CNN_TOP4 = Experiment(
     cost="250,000 to 801,000 updates; days on 2 cores",
     config=Top4Config(),
     build=lambda config: ReadingTask(config, cnn.load()),
+    trained=trained,
     judgement=_judgement("cnn-top4"),
     label=label,
     named=("variant", "settings", "seed"),
@@ -115,6 +117,7 @@ CNN_FULL = Experiment(
     cost="88,000 to 409,000 updates; weeks on 2 cores",
     config=FullConfig(),
     build=lambda config: ReadingTask(config, cnn.load()),
+    trained=trained,
     judgement=_judgement("cnn-full"),
     label=label,
     named=("variant", "settings", "seed"),

@@ -11,6 +11,7 @@ from bnrnn.experiments.reading.cnn import label
 from bnrnn.experiments.reading.config import NAMES, ReadingConfig, Setting, Source
 from bnrnn.experiments.reading.model import Variant
 from bnrnn.experiments.reading.task import ReadingTask
+from bnrnn.experiments.reading.trained import trained
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ FRIENDS_CLOZE = Experiment(
     cost="1,500 updates; minutes on a core",
     config=FriendsConfig(),
     build=lambda config: ReadingTask(config, friends.load()),
+    trained=trained,
     judgement=Judgement(
         headline="error",
         better="lower",

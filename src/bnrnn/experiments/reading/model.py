@@ -171,7 +171,7 @@ class AttentiveReader(nn.Module):
             lengths: words of each passage, ``(B,)``.
             logits: whether to make the logits.
         """
-        valid = torch.arange(len(d), device=d.device).unsqueeze(1) < lengths.to(d.device)
+        valid = torch.arange(d.shape[0], device=d.device).unsqueeze(1) < lengths.to(d.device)
         counted = valid if self.architecture.masked else None
         similarity = None
         if self.ff_att_bi_dq is not None:

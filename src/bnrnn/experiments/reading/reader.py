@@ -14,7 +14,7 @@ from bnrnn.data.cloze import ENTITY, PLACEHOLDER, UNKNOWN, Text, sentence_ends
 from bnrnn.experiments.opened import open_run
 from bnrnn.experiments.reading.batches import collate, cut
 from bnrnn.experiments.reading.config import ReadingConfig
-from bnrnn.experiments.reading.model import WORDS_KEY, AttentiveReader, words_of
+from bnrnn.experiments.reading.model import AttentiveReader
 from bnrnn.experiments.reading.names import Names, capitalised, has_markers, tokens
 from bnrnn.training import RunError
 
@@ -62,10 +62,8 @@ class Reader:
         if not isinstance(run.config, ReadingConfig):
             raise RunError(f"{path} is a run of {run.experiment.name}, which reads no passages")
         self.config, self.fabric = run.config, run.fabric
-        self.words = words_of(run.parameters[WORDS_KEY])
-        self.model = AttentiveReader(self.config.architecture, self.words)
-        run.load(self.model)
-        self.model.eval().to(self.fabric.device)
+        self.model: AttentiveReader = run.model
+        self.words = self.model.words
 
     def read(self, passage: str, question: str, entities: Sequence[str] = (), tokenized: bool | None = None) -> Reading:
         """Answers a question on a passage.

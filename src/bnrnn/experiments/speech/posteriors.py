@@ -37,13 +37,9 @@ class Scorer:
         if not isinstance(run.config, SpeechConfig):
             raise RunError(f"{run.folder.path} is a run of {run.experiment.name}, which classifies no frames of speech")
         self.run = run
-        self.dimensions = run.parameters["rnn.weight_ih_l0"].shape[1]
-        self.classes = len(run.parameters["readout.bias"])
-        self.model = FrameClassifier(run.config, self.dimensions, self.classes)
-        run.load(self.model)
-        self.priors = self.model.priors.double().log().clone()
-        self._forward: Any = run.fabric.setup_module(self.model)
-        self.model.eval()
+        self.model: FrameClassifier = run.model
+        self.dimensions, self.classes = self.model.rnn.input_size, self.model.readout.out_features
+        self.priors = self.model.priors.double().log().cpu()
 
     def __call__(self, features: np.ndarray, divide_by_priors: bool = False) -> np.ndarray:
         """Log posteriors of an utterance's frames, float32 ``(T, classes)``; or those less the targets' log priors,
@@ -60,7 +56,7 @@ class Scorer:
             raise DataError("the features hold NaN or an infinite number")
         batch = torch.from_numpy(np.ascontiguousarray(features))[:, None].to(self.run.fabric.device)
         with torch.no_grad(), self.run.fabric.autocast():
-            scores: Tensor = self._forward(batch, torch.tensor([len(features)]))[:, 0].cpu()
+            scores: Tensor = self.model(batch, torch.tensor([len(features)]))[:, 0].cpu()
         if divide_by_priors:
             scores = (scores.double() - self.priors).float()
             scores[:, self.priors.isinf()] = IMPOSSIBLE

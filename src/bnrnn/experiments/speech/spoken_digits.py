@@ -19,6 +19,7 @@ from bnrnn.data.speech import Arrays, prepare
 from bnrnn.experiments.experiment import Experiment, Judgement
 from bnrnn.experiments.speech.config import SpeechConfig
 from bnrnn.experiments.speech.task import SpeechTask
+from bnrnn.experiments.speech.trained import trained
 
 _ALIGNMENTS = ("kaldi/digits/ali/ali.1.gz", "kaldi/digits/ali/final.mdl")
 
@@ -68,6 +69,7 @@ SPOKEN_DIGITS = Experiment(
     cost="400 updates; 2 to 3 minutes on a core",
     config=SpeechConfig(epochs=10, learning_rate=0.1, evaluate_every=40, population_batches=10),
     build=build,
+    trained=trained,
     judgement=Judgement(
         "fce",
         "lower",

@@ -12,6 +12,7 @@ from bnrnn.data.speech import prepare
 from bnrnn.experiments.experiment import Experiment, Judgement
 from bnrnn.experiments.speech.config import KaldiConfig
 from bnrnn.experiments.speech.task import SpeechTask
+from bnrnn.experiments.speech.trained import trained
 
 
 def build(config: KaldiConfig) -> SpeechTask:
@@ -75,6 +76,7 @@ WSJ = Experiment(
     cost="30,000 updates of 24 utterances: days on 2 cores, hours on a GPU",
     config=KaldiConfig(),
     build=build,
+    trained=trained,
     judgement=Judgement(
         "fce",
         "lower",
