@@ -139,3 +139,42 @@ def test_is_off_by_as_much_as_eager_float32(case: Case) -> None:
     )
     for name, error in found.items():
         assert error < 5 * eager[name] + 2e-6, name
+
+
+FUSED = [
+    changed
+    for cell, sites in CHOSEN["recurrent"].items()
+    for changed in (
+        Case(cell, 4, 5, 3, 19, sites, mask=True, lengths=True, zoneout="mask", min_rows=3),
+        Case(cell, 3, 5, 3, 19, (("summed", "frame"),), one_hot=True),
+        Case(cell, 3, 5, 3, 35, sites=(), bias=False),
+    )
+] + [Case("lstm", 3, 5, 3, 19, CHOSEN["recurrent"]["lstm"], population=True)]
+
+
+@pytest.mark.parametrize("kernel", ["dot", "scan"])
+@pytest.mark.parametrize("case", FUSED, ids=lambda case: f"{case.cell}-{case.name}")
+def test_products_in_the_kernel(case: Case, kernel: choice.Kernel) -> None:
+    """A scan one step a launch: its programs would wait for each other here."""
+    with choice.using(kernel):
+        name, error = worst(OPS[case.cell], case, torch.float64, "triton")
+    assert error < 1e-9, name
+
+
+@pytest.mark.parametrize("kernel", ["dot", "scan"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_products_in_the_kernel_are_off_by_as_much_as_eager_ones(dtype: torch.dtype, kernel: choice.Kernel) -> None:
+    case = Case("lstm", 3, 20, 6, 19, CHOSEN["recurrent"]["lstm"])
+    call = build(case).to(dtype)
+    expected = run(OPS["lstm"], call.to(torch.float64), "reference")
+    eager = difference(run(OPS["lstm"], call, "reference"), expected)
+    with choice.using(kernel):
+        found = difference(run(OPS["lstm"], call, "triton"), expected)
+    for name, error in found.items():
+        assert error < 5 * eager[name] + torch.finfo(dtype).eps, name
+
+
+def test_a_kernel_that_does_not_cover_a_call_says_why() -> None:
+    case = Case("lstm", 3, 5, 3, 19, CHOSEN["layer"]["lstm"])
+    with choice.using("dot"), pytest.raises(ValueError, match="'dot' takes no layer normalization"):
+        run(OPS["lstm"], build(case), "triton")

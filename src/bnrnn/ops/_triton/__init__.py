@@ -14,6 +14,8 @@ statistics are over all units of a row, is the same kernel with a program for so
 | ``normalization.py`` | a site in a tile, forward and backward |
 | ``step.py`` | the kernels of one step |
 | ``recurrence.py`` | the two passes over a sequence: layout, products, launches |
+| ``product.py``, ``fused.py`` | the same step with its product in the kernel: of one step, or of many in one launch |
+| ``launches.py`` | the launches of these |
 | ``barrier.py`` | where the programs of one launch wait for each other |
 
 A cell's own arithmetic is in ``ops/<cell>/triton.py``.

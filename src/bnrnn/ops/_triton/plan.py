@@ -105,8 +105,10 @@ class Plan:
 
     @property
     def chunk(self) -> int:
-        """Steps whose input products, and whose products' gradients, are there at once."""
-        return self.steps if self.over_sequence else max(1, min(self.steps, CHUNK // self.batch))
+        """Steps whose input products, and whose products' gradients, are there at once: two, since a kernel that does
+        the product reads the gradients of one step and writes those of the one before.
+        """
+        return self.steps if self.over_sequence else min(self.steps, max(2, CHUNK // self.batch))
 
     @property
     def product_steps(self) -> int:
@@ -116,9 +118,8 @@ class Plan:
     def state_steps(self) -> int:
         return self.steps + 1 if self.keep else 2
 
-    @property
-    def choice(self) -> Choice:
-        return choose(self.cell.gates, self.batch, self.units, self.over_units)
+    def choice(self, multiprocessors: int) -> Choice:
+        return choose(self.cell.gates, self.batch, self.units, self.over_units, self.projected, multiprocessors)
 
     def slabs(self) -> dict[str, tuple[tuple[int, int, int], torch.dtype]]:
         """Name to shape and precision, in the order in which they lie in ``saved``."""

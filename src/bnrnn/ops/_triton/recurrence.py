@@ -12,7 +12,8 @@ from torch import Tensor
 
 from bnrnn.ops import layout
 from bnrnn.ops._triton import step, structures
-from bnrnn.ops._triton.choice import Choice, choose
+from bnrnn.ops._triton.choice import Choice, tile
+from bnrnn.ops._triton.launches import Fused, multiprocessors
 from bnrnn.ops._triton.plan import plan, takes_of_frames
 from bnrnn.ops.cells import NUMBERED, Cell
 from bnrnn.ops.layout import Given, KindNumber, SiteLayout
@@ -76,7 +77,7 @@ class Layout:
         self.tensors, self.numbers, self.eps = [t.contiguous() for t in tensors], numbers, eps
         self.rows = valid_rows(batch_sizes, x.device)
         self.mask, *self.zoneout = (None if t is None else t.contiguous() for t in (mask, zoneout_h, zoneout_c))
-        self.choice: Choice = p.choice
+        self.choice: Choice = p.choice(multiprocessors(x.device))
         self.row_blocks = 1 if p.takes else pieces(p.batch, self.choice.rows)
         self.tiled = p.takes and p.batch > self.choice.rows
         self.grid = pieces(p.units, self.choice.units), self.row_blocks
@@ -86,7 +87,7 @@ class Layout:
             "UNITS": self.choice.units,
             "ACC": tl.float64 if p.numbers == torch.float64 else tl.float32,
         }
-        outputs = choose(1, p.batch, p.outputs, False)
+        outputs = tile(1, p.batch, p.outputs)
         self.outputs_grid = pieces(p.outputs, outputs.units), pieces(p.batch, outputs.rows)
         self.outputs_tile = {**self.tile, "ROWS": outputs.rows, "UNITS": outputs.units}
         self.outputs_shape = self.shape._replace(units=p.outputs)
@@ -219,6 +220,7 @@ def forward(*arguments: Any) -> tuple[Tensor, ...]:
         projected = lay.new(p.batch, p.outputs, dtype=p.product) if p.projected else None
         weight = lay.weight_hh.t()
         kernel: Any = step.forward[lay.grid]
+        fused = Fused(lay.choice, lay.cell, lay.grid, lay.tile, lay.weight_hh)
         for start, stop in lay.chunks():
             if p.adds:
                 lay.fill_inputs(slabs["products"], start % p.product_steps, start, stop)
@@ -226,6 +228,9 @@ def forward(*arguments: Any) -> tuple[Tensor, ...]:
                 lay.fill_inputs(inputs, 0, start, stop)
             if p.over_sequence and inputs is not None:
                 lay.take_of_sequence(inputs, sites.input)
+            if fused.does_products:
+                fused.forward(values, results, lay.shape, start, stop)
+                continue
             for t in range(start, stop):
                 product = products[t % p.product_steps]
                 if p.adds:
@@ -297,10 +302,13 @@ def backward(*arguments: Any) -> tuple[Tensor, ...]:
         grad_x = lay.new(p.steps * p.batch if need_x else 0, p.inputs, dtype=weight_ih.dtype)
         of_classes = lay.new(p.inputs, p.width).zero_() if p.one_hot else None
         kernel: Any = step.backward[lay.grid]
+        fused = Fused(lay.choice, cell, lay.grid, lay.tile, lay.weight_hh.t())
         for start, stop in reversed(list(lay.chunks())):
             if values.index is None and inputs is not None:
                 lay.fill_inputs(inputs, 0, start, stop)
-            for t in reversed(range(start, stop)):
+            if fused.does_products:
+                fused.backward(values, grads, lay.shape, start, stop, features)
+            for t in () if fused.does_products else reversed(range(start, stop)):
                 if lay.weight_hr is not None:
                     step.project_backward[lay.outputs_grid](values, grads, t, *lay.outputs_shape, **lay.outputs_tile)
                     torch.mm(grads.projected[t - start], lay.weight_hr, out=grads.inner)
@@ -329,6 +337,8 @@ def backward(*arguments: Any) -> tuple[Tensor, ...]:
                 of_inputs.add(flat, lay.x[start * p.batch : stop * p.batch])
             if need_x:
                 grad_x[start * p.batch : stop * p.batch] = flat @ lay.weight_ih
+        if fused.does_products:
+            torch.mm(products[0], lay.weight_hh, out=grads.product)
         grad_h0 = grads.product.to(p.numbers)
         if lay.mask is not None:
             grad_h0 = grad_h0 * lay.mask
