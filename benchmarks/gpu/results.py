@@ -79,9 +79,11 @@ def memory(row: Row) -> str:
     return f"{ours / peers:.2f} ({number(ours)} / {number(peers)})" if peers else number(ours)
 
 
-def verdict(rows: Sequence[Row]) -> str:
-    """The fastest of the normalized layer's variants beside the bar."""
-    ours = [row for row in rows if "ratio" in row and VARIANTS[row["name"]].layer is not CUDNN.layer]
+def verdict(rows: Sequence[Row], wrong: set[str]) -> str:
+    """The fastest of the normalized layer's variants with right results, beside the bar."""
+    variants = {row["name"]: VARIANTS[row["name"]] for row in rows}
+    ours = [row for row in rows if "ratio" in row and variants[row["name"]].layer is not CUDNN.layer
+            and variants[row["name"]].kernel not in wrong]  # fmt: skip
     if not ours:
         return ""
     best = min(ours, key=lambda row: row["ratio"])
@@ -89,15 +91,30 @@ def verdict(rows: Sequence[Row]) -> str:
     return f"{best['name']}: {reached}"
 
 
-def of_shapes(rows: Sequence[Row], show: Callable[[Row], str], judge: bool) -> str:
+def wrong_kernels(rows: Sequence[Row]) -> set[str]:
+    """Those with results that are not the reference's."""
+    return {row["name"] for row in rows if row["stage"] == "verify" and "error" in row}
+
+
+def cell(row: Row | None, show: Callable[[Row], str], wrong: set[str]) -> str:
+    if row is None:
+        return ""
+    if "error" in row:
+        return "error"
+    if "not run" in row:
+        return "not covered"
+    return show(row) + (", WRONG RESULTS" if VARIANTS[row["name"]].kernel in wrong else "")
+
+
+def of_shapes(rows: Sequence[Row], show: Callable[[Row], str], wrong: set[str], judge: bool) -> str:
+    """A line a shape, a column a variant."""
     names = [name for name in VARIANTS if any(row["name"] == name for row in rows)]
     cells = []
     for of in dict.fromkeys(map(shape, rows)):
         here = [row for row in rows if shape(row) == of]
         by_name = {row["name"]: row for row in here}
-        shown = ["" if name not in by_name else "error" if "error" in by_name[name] else show(by_name[name])
-                 for name in names]  # fmt: skip
-        cells.append([of, *shown, *([verdict(here)] if judge else [])])
+        shown = [cell(by_name.get(name), show, wrong) for name in names]
+        cells.append([of, *shown, *([verdict(here, wrong)] if judge else [])])
     return markdown(["steps x batch x inputs x units", *names, *(["fastest"] if judge else [])], cells)
 
 
@@ -120,15 +137,16 @@ def page(about: Mapping[str, Any], rows: Sequence[Row]) -> str:
         cells = [[row["stage"], row["name"], row["precision"] or "", values(row)] for row in others]
         parts.append(markdown(["", "of", "precision", "found"], cells))
     timed = [row for row in rows if row["stage"] == "time"]
+    wrong = wrong_kernels(rows)
     for precision in dict.fromkeys(row["precision"] for row in timed):
         of = [row for row in timed if row["precision"] == precision]
         parts.append(
             f"Training step in {precision}, ratio to cuDNN's `nn.LSTM` without a norm in the same rounds (median and "
             f"quartiles), and ms; the bar is {BAR}, the goal {GOAL}:\n"
         )
-        parts.append(of_shapes(of, spread, judge=True))
+        parts.append(of_shapes(of, spread, wrong, judge=True))
         parts.append(f"Its peak memory in {precision}, ratio to cuDNN's, and MB:\n")
-        parts.append(of_shapes(of, memory, judge=False))
+        parts.append(of_shapes(of, memory, wrong, judge=False))
     failed = [f"- {' '.join(filter(None, (row['stage'], row['name'], shape(row), row['precision'])))}: {row['error']}"
               for row in rows if "error" in row]  # fmt: skip
     if failed:

@@ -117,6 +117,15 @@ def test_the_verdict_is_of_the_fastest_normalized_variant(ratio: float, said: st
     assert f"| eager: {said} |" in page(FACTS, rows)
 
 
+def test_wrong_results_and_what_a_kernel_does_not_cover_are_said_and_win_nothing() -> None:
+    names = {"step": found(1.1), "dot": found(0.5), "scan": {"not run": "too many programs"}}
+    rows = [{**replace(TIMED, name=name).key, **values} for name, values in names.items()]
+    rows.append({**Job("verify", "dot").key, "error": "RuntimeError: 1 results are off"})
+    text = page(FACTS, rows)
+    assert "0.50 (0.50-0.50), 0.5 ms, WRONG RESULTS | not covered | step: the bar |" in text
+    assert "- verify dot: RuntimeError: 1 results are off" in text
+
+
 def test_precision_is_for_the_block_alone() -> None:
     matmul: Any = torch.backends.cuda.matmul
     rnn: Any = torch.backends.cudnn.rnn

@@ -42,10 +42,12 @@ class Variant:
 
 
 def variants(capability: int) -> Iterator[Variant]:
-    """The tiles of every cell from 32 rows on, smaller ones being parts of these; the options at one tile each."""
+    """The LSTM's tiles from 32 rows on, smaller ones being parts of these, and the others' at their ends; the options
+    at one tile each.
+    """
     cells = {cell: Case(cell, 2, 64, 3, 100, sites=RECURRENT[cell]) for cell in RECURRENT}
     for case in cells.values():
-        for rows in (32, 64, 128, 256):
+        for rows in (32, 64, 128, 256, 300) if case.cell == "lstm" else (64, 256):
             yield Variant("step", replace(case, batch=rows))
         yield Variant("dot", case)
         yield Variant("scan", case)
