@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 
-def run(work: Callable[..., Any], world: int, folder: Path, *arguments: Any, seconds: float = 120) -> list[Any]:
+def run(work: Callable[..., Any], world: int, folder: Path, *arguments: Any, seconds: float = 400) -> list[Any]:
     """What ``work(rank, world, *arguments)`` returns in each process: anything that torch.save takes.
 
     Raises:
@@ -34,7 +34,7 @@ def run(work: Callable[..., Any], world: int, folder: Path, *arguments: Any, sec
 def _process(rank: int, world: int, folder: str, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet-{world}", rank=rank, world_size=world, timeout=timedelta(seconds=30)
+        "gloo", init_method=f"file://{folder}/meet-{world}", rank=rank, world_size=world, timeout=timedelta(seconds=120)
     )
     torch.save(work(rank, world, *arguments), f"{folder}/{world}-{rank}.pt")
     dist.destroy_process_group()
