@@ -35,7 +35,7 @@ def found(ratio: float) -> dict[str, float]:
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is for Linux")
 def test_the_whole_plan_runs_without_a_gpu(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks", "gpu", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "benchmarks", "gpu", "--minutes", "60", "--out", str(tmp_path)]
     env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr + (tmp_path / "gpu.log").read_text()

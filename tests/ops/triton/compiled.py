@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+import triton
 from tests.ops.compiled_kernels import arguments
 from tests.ops.cpu_cases import Case
 from tests.ops.every_kernel import CHOSEN
@@ -22,6 +23,8 @@ from bnrnn.ops._triton import choice, recurrence
 CAPABILITIES = (80, 90)
 SHARED = 163 * 1024
 """Bytes that a program may have on an A100, the least of those."""
+TRITON = "3.7."
+"""The version whose spills are bounded."""
 SPILLED = {"step": 0, "dot": 0, "scan": 192}
 """Bytes of a thread. Places of what it reads and writes stay with a scan, more than its registers hold."""
 RECURRENT = CHOSEN["recurrent"]
@@ -98,8 +101,8 @@ def compile_passes(variant: Variant, capability: int) -> list[Compiled]:
 
 
 def faults(variant: Variant, kernel: Compiled) -> Iterator[str]:
-    """What must not be."""
-    if kernel.spilled > SPILLED[variant.kernel]:
+    """What must not be. How registers are given out is a version's of Triton own."""
+    if triton.__version__.startswith(TRITON) and kernel.spilled > SPILLED[variant.kernel]:
         yield f"a thread spills {kernel.spilled} bytes"
     if kernel.shared > SHARED:
         yield f"a program takes {kernel.shared} bytes of shared memory"
