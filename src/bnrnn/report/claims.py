@@ -183,7 +183,7 @@ def gamma_pixels(records: Records) -> Outcome:
     """Permuted MNIST: the gains stand in the paper's order by validation loss at the last common update."""
     found = _by_gamma(records, "pmnist", "loss")
     if len(found) < 3:
-        return "open", f"{len(found)} gains on pmnist at a common update; 3 are needed"
+        return "open", f"gains on pmnist at a common update: {len(found)}; 3 are needed"
     update, values = _at_common(found)
     paper = _paper_by_gamma("pmnist", update, values)
     verdict: Verdict = "reproduced" if _order(values) == _order(paper) else "not reproduced"
@@ -194,7 +194,7 @@ def gamma_characters(records: Records) -> Outcome:
     """Characters: the gains differ by less than a tenth of a bit."""
     found = _by_gamma(records, "ptb-char", "bpc")
     if len(found) < 3:
-        return "open", f"{len(found)} gains on ptb-char at a common update; 3 are needed"
+        return "open", f"gains on ptb-char at a common update: {len(found)}; 3 are needed"
     update, values = _at_common(found)
     paper = _paper_by_gamma("ptb-char", update, values)
     spread = max(values.values()) - min(values.values())

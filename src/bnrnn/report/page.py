@@ -109,7 +109,7 @@ def _section(name: str, groups: Sequence[Group], folder: Path) -> Section:
         name=name,
         anchor=f"experiment-{_file_name(name)}",
         summary=facts.get("summary", ""),
-        source=": ".join(filter(None, (facts.get("paper", ""), facts.get("target", "")))),
+        source=": ".join(filter(None, (facts.get("paper", ""), facts.get("target", "").replace("`", "")))),
         obstacles=_obstacles(groups),
         drawn=tuple(drawn),
         paper=paper_table(own),
