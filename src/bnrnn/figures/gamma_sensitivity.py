@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from bnrnn.figures.paper_analyses import paper_gamma_curves
 
 NOTE = (
-    "The published panels of the Penn Treebank divide the updates by ln 2 and show nats under a label of bits; here the"
-    " paper's curves are in bits over true updates"
+    "The published panels of the Penn Treebank divide the updates by ln 2 and show nats under a label of bits;\n"
+    "here the paper's curves are in bits over true updates"
 )
 
 
@@ -52,17 +52,18 @@ def gamma_sensitivity_figure(
             end = max((x for curve in ours for x in curve.updates), default=0) * 1.05
             for curve in ours:
                 colour = colours(min(curve.gamma, 1.0) * 0.92)
+                points = _trained(curve.updates, curve.values, end)
                 axes.plot(
-                    [x * stretch for x in curve.updates],
-                    [y * unit for y in curve.values],
+                    [x * stretch for x, _ in points],
+                    [y * unit for _, y in points],
                     color=colour,
                     linewidth=1.8,
-                    marker="o" if len(curve.updates) <= 10 else None,
+                    marker="o" if len(points) <= 10 else None,
                     markersize=4,
                     label=f"gamma {curve.gamma:g}",
                 )
             for gamma, curve in paper_gamma_curves(task, part).items():  # pyright: ignore[reportArgumentType]
-                points = [(x, y) for x, y in zip(curve.updates, curve.values, strict=True) if not end or x <= end]
+                points = _trained(curve.updates, curve.values, end)
                 axes.plot(
                     [x * stretch for x, _ in points],
                     [y * unit for _, y in points],
@@ -85,3 +86,9 @@ def gamma_sensitivity_figure(
     if any(task.startswith("ptb") for task in tasks):
         figure.supxlabel(NOTE if not as_published else "Axes as published", fontsize=8, color="#555753")
     return figure
+
+
+def _trained(updates: Sequence[int], values: Sequence[float], end: float) -> list[tuple[int, float]]:
+    """The points up to an update, all where it is 0, without the untrained model's: its bits would press the others
+    together."""
+    return [(x, y) for x, y in zip(updates, values, strict=True) if x > 0 and (not end or x <= end)]
