@@ -106,6 +106,21 @@ def test_statistics_of_a_frame_with_many_rows(isa: str) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS, indirect=True)
+@pytest.mark.parametrize("kind", ["frame", "sequence"])
+def test_the_variance_of_equal_rows_is_not_negative_and_that_of_no_number_is_none(isa: str, kind: str) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1, 1, 200).expand(1, 99, 200)  # as the recurrent product of the first step, of one learnt h_0
+    weight = torch.eye(200)
+    site = Sites(input=Site(kind))  # pyright: ignore[reportArgumentType]
+    for value in (1.0, float("nan")):
+        *_, statistics = ops.rnn(
+            x * value, torch.zeros(99, 200), weight, torch.zeros(200, 200), None, sites=site, backend="cpu"
+        )
+        _, var = statistics["input"]
+        assert torch.all(var >= 0) if value == 1 else torch.all(var.isnan())
+
+
+@pytest.mark.parametrize("isa", ISAS, indirect=True)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_sigmoid_is_right_or_zero(isa: str, dtype: torch.dtype) -> None:
     """h = sigmoid(bias of the output gate) where the cell's tanh is 1: never a number that is not normal."""

@@ -75,7 +75,8 @@ inline void moments(const Pieces& over_all, std::int64_t count, std::int64_t row
     for (int q = 0; q < G; ++q) {
         const Vec<T> rest = deviations[q].sum * share;
         mean[q] += rest;
-        var[q] = squares[q].sum * share - rest * rest;
+        const Vec<T> rounded = squares[q].sum * share - rest * rest;
+        var[q] = rounded < Vec<T>{} ? Vec<T>{} : rounded;  // of equal rows; what is not a number stays so
     }
 }
 
