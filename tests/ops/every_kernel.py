@@ -4,6 +4,7 @@ them with Triton's kernels.
 
 from __future__ import annotations
 
+from itertools import accumulate, pairwise
 from typing import Any
 
 import pytest
@@ -15,8 +16,8 @@ from bnrnn.ops import Sites
 from bnrnn.ops._triton.availability import INTERPRETED
 
 BACKEND = "triton" if INTERPRETED else "cpu"
-LONG = 12 if INTERPRETED else 300
-"""More steps than a backend holds in working memory at once."""
+STEPS, LONG, PIECES = (3, 9, (1, 2, 3)) if INTERPRETED else (7, 300, (1, 3, 7))
+"""Steps of a call, more than a backend holds in working memory at once, and of a sequence's pieces."""
 OPS = {"lstm": ops.lstm, "gru": ops.gru, "rnn": ops.rnn}
 BOTH = (("input", "frame"), ("recurrent", "frame"))
 SITES: dict[str, list[tuple[tuple[str, str], ...]]] = {
@@ -60,12 +61,14 @@ CHOSEN = {
 
 @pytest.mark.parametrize("cell", OPS)
 def test_chunks_with_population_statistics_equal_the_whole(cell: str) -> None:
-    call = build(Case(cell, steps=11, sites=RECURRENT[cell], population=True), requires_grad=False).to(torch.float32)
+    call = build(Case(cell, steps=sum(PIECES), sites=RECURRENT[cell], population=True), requires_grad=False).to(
+        torch.float32
+    )
     states = 2 if cell == "lstm" else 1
     *whole, _ = OPS[cell](*call.args, backend=BACKEND, **call.kwargs)
     outputs = []
     state = call.args[1 : 1 + states]
-    for start, end in ((0, 1), (1, 4), (4, 11)):
+    for start, end in pairwise((0, *accumulate(PIECES))):
         x = call.args[0]
         assert x is not None
         sites = Sites(*[s and s._replace(mean=s.mean[start:end], var=s.var[start:end]) for s in call.kwargs["sites"]])
@@ -80,9 +83,9 @@ def test_chunks_with_population_statistics_equal_the_whole(cell: str) -> None:
 @pytest.mark.parametrize("norm", CHOSEN)
 @pytest.mark.parametrize("cell", OPS)
 def test_a_second_backward_gives_the_same(cell: str, norm: str) -> None:
-    call = build(Case(cell, sites=CHOSEN[norm][cell])).to(torch.float32)
+    call = build(Case(cell, STEPS, sites=CHOSEN[norm][cell])).to(torch.float32)
     output, *_ = OPS[cell](*call.args, backend=BACKEND, **call.kwargs)
-    other = build(Case(cell, sites=CHOSEN[norm][cell], seed=1)).to(torch.float32)
+    other = build(Case(cell, STEPS, sites=CHOSEN[norm][cell], seed=1)).to(torch.float32)
     leaves = list(call.leaves.values())
     first = torch.autograd.grad(output.square().sum(), leaves, retain_graph=True)
     run(OPS[cell], other, BACKEND)
@@ -93,14 +96,14 @@ def test_a_second_backward_gives_the_same(cell: str, norm: str) -> None:
 @pytest.mark.parametrize("norm", CHOSEN)
 @pytest.mark.parametrize("cell", OPS)
 def test_only_some_results_may_have_gradients(cell: str, norm: str) -> None:
-    call = build(Case(cell, sites=CHOSEN[norm][cell], lengths=True, batch=9))
+    call = build(Case(cell, STEPS, sites=CHOSEN[norm][cell], lengths=True, batch=9))
     for i in range(3 if cell == "lstm" else 2):
         grads = [
             torch.autograd.grad(OPS[cell](*c.args, backend=b, **c.kwargs)[i].square().sum(), list(c.leaves.values()))
             for c, b in ((call, BACKEND), (call, "reference"))
         ]
         for name, ours, theirs in zip(call.leaves, *grads, strict=True):
-            assert (ours - theirs).abs().max() < 1e-11, (i, name)
+            assert (ours - theirs).abs().max() < 1e-11 * theirs.abs().max().clamp(min=1), (i, name)
 
 
 @pytest.mark.parametrize("norm", CHOSEN)
@@ -117,7 +120,7 @@ def test_without_gradients_nothing_is_kept_and_the_numbers_are_the_same(cell: st
 @pytest.mark.parametrize("norm", CHOSEN)
 @pytest.mark.parametrize("cell", OPS)
 def test_any_layout_of_the_arguments(cell: str, norm: str) -> None:
-    call = build(Case(cell, sites=CHOSEN[norm][cell], batch=6)).to(torch.float64)
+    call = build(Case(cell, STEPS, sites=CHOSEN[norm][cell], batch=6)).to(torch.float64)
     expected = run(OPS[cell], call, "reference")
     args = [a if a is None or a.dim() < 2 else a.mT.contiguous().mT for a in call.args]
     assert not args[0].is_contiguous()  # type: ignore[union-attr]
@@ -127,7 +130,7 @@ def test_any_layout_of_the_arguments(cell: str, norm: str) -> None:
 
 @pytest.mark.parametrize("cell", OPS)
 def test_double_backward_names_the_reference(cell: str) -> None:
-    call = build(Case(cell, sites=RECURRENT[cell]))
+    call = build(Case(cell, STEPS, sites=RECURRENT[cell]))
     output, *_ = OPS[cell](*call.args, backend=BACKEND, **call.kwargs)
     (grad,) = torch.autograd.grad(output.square().sum(), call.leaves["weight_hh"], create_graph=True)
     with pytest.raises(RuntimeError, match="backend='reference'"):
@@ -166,7 +169,7 @@ def test_a_projection_in_bfloat16_is_no_further_off_than_the_reference(norm: str
 
 @pytest.mark.parametrize("cell", OPS)
 def test_autocast_is_bfloat16(cell: str) -> None:
-    case = Case(cell, steps=9, batch=32, inputs=24, units=40, sites=RECURRENT[cell])
+    case = Case(cell, steps=STEPS, batch=32, inputs=24, units=40, sites=RECURRENT[cell])
     call = build(case).to(torch.float32)
     expected = run(OPS[cell], build(case), "reference")
     with torch.autocast("cpu", torch.bfloat16):

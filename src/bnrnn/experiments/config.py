@@ -30,7 +30,7 @@ class BaseConfig:
     """Updates between evaluations; 0: once an epoch."""
     population_every: int = 0
     """Updates between evaluations with population statistics as well; 0: at the end only."""
-    backend: Literal["auto", "reference", "cpu"] = "auto"
+    backend: Literal["auto", "reference", "cpu", "triton"] = "auto"
     """Implementation of the recurrence."""
 
     LEAST: ClassVar[dict[str, int]] = {"seed": 0, "evaluate_every": 0, "population_every": 0}

@@ -3,6 +3,7 @@
 from typing import Any
 
 from bnrnn.ops import loading
+from bnrnn.ops._triton import availability
 from bnrnn.ops.average import average_
 from bnrnn.ops.gru.function import gru
 from bnrnn.ops.loading import release_memory
@@ -15,4 +16,4 @@ __all__ = ["Site", "Sites", "average_", "backends", "gru", "lstm", "release_memo
 
 def backends() -> dict[str, dict[str, Any]]:
     """What can run the recurrences here: for each backend whether it is available, and why not or on what it runs."""
-    return {"reference": {"available": True}, "cpu": loading.facts()}
+    return {"reference": {"available": True}, "cpu": loading.facts(), "triton": availability.facts()}

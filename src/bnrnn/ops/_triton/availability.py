@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from typing import Any
 
 import torch
 
@@ -24,3 +25,11 @@ def why_not() -> str | None:
 
 # A constant for torch.compile, as that of loading.py.
 why_not._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def facts() -> dict[str, Any]:
+    """What :func:`bnrnn.backends` tells of the Triton kernels."""
+    reason = why_not()
+    if reason is not None:
+        return {"available": False, "reason": reason}
+    return {"available": True, "device": "Triton's interpreter" if INTERPRETED else torch.cuda.get_device_name()}

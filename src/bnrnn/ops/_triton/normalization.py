@@ -62,6 +62,7 @@ def take(x, site, tile, cols, STAGE: tl.constexpr):
         apart = mean - mean_before
         mean = tl.where(before > 0, mean_before + share * apart, mean)
         var = tl.where(before > 0, var_before + share * (var - var_before + (1.0 - share) * apart * apart), var)
+    var = tl.where(var < 0, 0.0, var)  # by the rest's square; NaN stays NaN
     borrows = tile.count < site.min_rows
     mean = tl.where(borrows, tl.load(mean_at - cols.width, mask=cols.exists & borrows, other=0.0), mean)
     var = tl.where(borrows, tl.load(var_at - cols.width, mask=cols.exists & borrows, other=0.0), var)

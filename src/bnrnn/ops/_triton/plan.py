@@ -142,10 +142,15 @@ class Plan:
             sizes.append(-(-count // ALIGNMENT) * ALIGNMENT)
         return sizes
 
-    def cut(self, saved: Tensor) -> dict[str, Tensor]:
-        """The slabs in ``saved``."""
-        parts = zip(self.slabs().items(), saved.split(self.sizes()), strict=True)
-        return {name: part.view(dtype)[: prod(shape)].view(shape) for (name, (shape, dtype)), part in parts}
+    def cut(self, saved: Tensor, fresh: bool = False) -> dict[str, Tensor]:
+        """The slabs in ``saved``; in a fresh one what lies between them becomes 0, so that all of it is defined."""
+        slabs = {}
+        for (name, (shape, dtype)), part in zip(self.slabs().items(), saved.split(self.sizes()), strict=True):
+            values = part.view(dtype)
+            if fresh and len(values) > prod(shape):
+                values[prod(shape) :].zero_()
+            slabs[name] = values[: prod(shape)].view(shape)
+        return slabs
 
 
 def plan(

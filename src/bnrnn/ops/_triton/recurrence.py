@@ -167,7 +167,7 @@ class Layout:
         mean = flat.sum(0) / count
         deviation = flat - mean if valid is None else (flat - mean).masked_fill_(~valid, 0)
         rest = deviation.sum(0) / count
-        var = deviation.square_().sum(0) / count - rest.square()
+        var = (deviation.square_().sum(0) / count - rest.square()).clamp(min=0)
         for result, value in ((site.mean, mean + rest), (site.var, var)):
             result.copy_(self.in_blocks_vector(value))
 
@@ -201,7 +201,7 @@ def forward(*arguments: Any) -> tuple[Tensor, ...]:
         lay = Layout(own, keep)
         p = lay.plan
         saved = lay.new(sum(p.sizes()))
-        slabs = p.cut(saved)
+        slabs = p.cut(saved, fresh=True)
         statistics = lay.new(layout.statistics_size(lay.numbers, lay.cell, p.steps, p.units))
         sites, beta = lay.sites(statistics, None)
         inputs = lay.input_slab()

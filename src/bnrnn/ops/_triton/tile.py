@@ -159,10 +159,11 @@ def tanh(x):
     """Triton's own is a library's, which its interpreter lacks; by exp alone a small x would lose its digits."""
     a = tl.abs(x)
     e = tl.exp(-2.0 * a)
-    square = x * x
+    small = tl.minimum(a, 0.15)
+    square = small * small
     series = -17 / 315 + square * (62 / 2835 + square * (-1382 / 155925))
     series = 1.0 + square * (-1 / 3 + square * (2 / 15 + square * series))
-    y = tl.where(a < 0.15, a * series, (1.0 - e) / (1.0 + e))
+    y = tl.where(a < 0.15, small * series, (1.0 - e) / (1.0 + e))
     return tl.where(x < 0, -y, y)
 
 
