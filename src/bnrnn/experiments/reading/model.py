@@ -52,7 +52,7 @@ class Architecture:
     gamma: float = 0.1
     masked: bool = True
     equal_blocks: bool = True
-    backend: Literal["auto", "reference", "cpu"] = "auto"
+    backend: Literal["auto", "reference", "cpu", "triton"] = "auto"
 
     @property
     def norm(self) -> bnrnn.Norm | None:
