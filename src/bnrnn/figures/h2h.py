@@ -45,8 +45,8 @@ def h2h_figure(pairs: Sequence[Pair], epoch: int = 791) -> Figure:
     ]
     values = [value for pair in both for value in pair]
     low, high = (min(values), max(values)) if values else (1.0, 4.0)
-    margin = 0.05 * (high - low) or 0.1
-    edge = high + margin
+    edge = high * 1.15
+    scatter.set(xscale="log", yscale="log")
     scatter.plot([low, edge], [low, edge], color="#888a85", linewidth=0.8)
     scatter.plot([a for a, _ in both], [b for _, b in both], "o", color="#cc4e00", alpha=0.75, markersize=5)
     for pair in pairs:
@@ -57,7 +57,11 @@ def h2h_figure(pairs: Sequence[Pair], epoch: int = 791) -> Figure:
             )
             scatter.plot(*place, "x", color="#a40000", markersize=6)
     lost = sum(pair.baseline is None for pair in pairs), sum(pair.normalized is None for pair in pairs)
-    scatter.set_title(f"{len(pairs)} draws; at the edge, diverged: {lost[0]} baselines, {lost[1]} BN", fontsize=10)
+    scatter.set_title(f"{len(pairs)} draws; at the edge, diverged: baseline {lost[0]}, BN {lost[1]}", fontsize=10)
+    ticks = [tick for tick in (1, 1.5, 2, 3, 4, 6, 10, 20, 40, 100) if low / 1.1 <= tick <= edge]
+    for axis in (scatter.xaxis, scatter.yaxis):
+        axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.set_ticks([], minor=True)
     scatter.set_xlabel("baseline, last training loss (nats)")
     scatter.set_ylabel("BN, last training loss (nats)")
 

@@ -120,7 +120,7 @@ def test_read_gives_the_probabilities_of_evaluate(bnrnn: Call, options: tuple[st
     with evaluate_statistics(run.model, "population"):
         judged = list(run.task.answers(run.model, "test"))
     seen: list[int] = []
-    for indices, questions, probabilities, attention in judged:
+    for indices, questions, probabilities, attention, _ in judged:
         for place, question in enumerate(questions):
             item = part[indices[place]]
             reading = reader.read(spelled(item, symbols), " ".join(symbols[k] for k in item.question))

@@ -1,6 +1,6 @@
 """Compiles what the table of kernels and tiles can choose, for GPUs that are not there, and says what each takes.
 
-test_compiled.py runs it in a process of its own, since the same kernels may be interpreted in others.
+test_offline.py runs it in a process of its own, since the same kernels may be interpreted in others.
 """
 
 from __future__ import annotations
