@@ -10,6 +10,8 @@ from bnrnn.experiments.norms import NormName, norm_of, takes_frame_statistics
 from bnrnn.training import Statistics
 
 Cell = Literal["lstm", "gru", "rnn"]
+Backend = Literal["auto", "reference", "cpu", "triton"]
+"""Implementations of the recurrence that a run can name."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class BaseConfig:
     """Updates between evaluations; 0: once an epoch."""
     population_every: int = 0
     """Updates between evaluations with population statistics as well; 0: at the end only."""
-    backend: Literal["auto", "reference", "cpu", "triton"] = "auto"
+    backend: Backend = "auto"
     """Implementation of the recurrence."""
 
     LEAST: ClassVar[dict[str, int]] = {"seed": 0, "evaluate_every": 0, "population_every": 0}

@@ -112,7 +112,7 @@ def meet(
     """
     even = all(n == rows[0] for n in rows)
     alike = {"differentiated": differentiated, **alike}
-    told = _gathered(torch.tensor([len(rows), rows[0] if even else -1, *alike.values()], device=device), group)
+    told = gathered(torch.tensor([len(rows), rows[0] if even else -1, *alike.values()], device=device), group)
     unlike = [
         f"{name} is {found}" for name, found in zip(alike, told.t()[2:].tolist(), strict=True) if len({*found}) > 1
     ]
@@ -124,13 +124,13 @@ def meet(
     steps = int(told[:, 0].max())
     if (told[:, 1] < 0).any():
         padded = torch.tensor([*rows, *[0] * (steps - len(rows))], device=device)
-        counts = _gathered(padded, group)
+        counts = gathered(padded, group)
     else:
         counts = told[:, 1:2] * (torch.arange(steps) < told[:, :1])
     return Processes(group, counts, device, differentiated)
 
 
-def _gathered(own: Tensor, group: Any) -> Tensor:
+def gathered(own: Tensor, group: Any) -> Tensor:
     """What each process of the group gave, ``(processes, ...)``, on the CPU."""
     found = own.new_empty(group.size(), *own.shape)
     dist.all_gather(list(found.unbind(0)), own, group=group)

@@ -15,6 +15,7 @@ from statistics import median
 from typing import Literal
 
 from bnrnn.figures.paper_analyses import paper_gamma_curves
+from bnrnn.report.gammas import gain_of
 from bnrnn.report.groups import Group
 from bnrnn.report.search import last_loss, paired
 
@@ -367,8 +368,7 @@ def _by_gamma(records: Records, figure: str, metric: str) -> ByGamma:
     found: ByGamma = {}
     for group in records.groups:
         if group.experiment == figure and group.facts.variant == "recurrent":
-            gamma = group.first.config["config"].get("gamma")
-            own = found.setdefault(0.1 if gamma is None else gamma, {})
+            own = found.setdefault(gain_of(group.first), {})
             for point in group.evaluations(metric, "batch"):
                 own.setdefault((point.update, point.rows), point.sample.mean)
     common = set.intersection(*(set(values) for values in found.values())) if found else set()

@@ -18,7 +18,7 @@ def gamma_panels(runs: Sequence[Run]) -> dict[tuple[str, str], list[GammaCurve]]
         ValueError: a run of another experiment or of another norm.
     """
     panels: dict[tuple[str, str], list[GammaCurve]] = {}
-    for run in sorted(runs, key=_gamma):
+    for run in sorted(runs, key=gain_of):
         if run.experiment not in METRICS or run.norm != "recurrent":
             raise ValueError(
                 f"{run.path} is a run of {run.experiment} with norm {run.norm}; the figure takes runs of"
@@ -27,10 +27,11 @@ def gamma_panels(runs: Sequence[Run]) -> dict[tuple[str, str], list[GammaCurve]]
         metric = METRICS[run.experiment]
         for part, points in (("train", run.training(metric)), ("valid", run.evaluations(metric, "batch"))):
             curve = ([point.update for point in points], [point.value for point in points])
-            panels.setdefault((run.experiment, part), []).append(GammaCurve(_gamma(run), *curve))
+            panels.setdefault((run.experiment, part), []).append(GammaCurve(gain_of(run), *curve))
     return panels
 
 
-def _gamma(run: Run) -> float:
+def gain_of(run: Run) -> float:
+    """The initial gain of a run of the normalization "recurrent"."""
     gamma = run.config["config"].get("gamma")
     return DEFAULT if gamma is None else gamma

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import bnrnn
 from bnrnn.data.cloze import Words
 from bnrnn.data.corpus import Vocabulary
+from bnrnn.experiments.config import Backend
 from bnrnn.nn.norm import Normalization
 
 Variant = Literal["lstm", "bn-lstm", "bn-everywhere", "bn-e-star", "bn-e-star-star"]
@@ -52,7 +53,7 @@ class Architecture:
     gamma: float = 0.1
     masked: bool = True
     equal_blocks: bool = True
-    backend: Literal["auto", "reference", "cpu", "triton"] = "auto"
+    backend: Backend = "auto"
 
     @property
     def norm(self) -> bnrnn.Norm | None:

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from bnrnn.nn.norm.site import Normalization
 from bnrnn.nn.norm.table import Table
 from bnrnn.ops.average import nearest
+from bnrnn.ops.processes import gathered
 
 FAILED = -1
 """In place of a number of batches: the process had an error."""
@@ -21,13 +22,11 @@ def exchange_counts(count: int, group: Any, device: torch.device) -> list[int]:
     Raises:
         RuntimeError: another process had an error.
     """
-    own = torch.tensor(count, device=device)
-    counts = own.new_empty(group.size())
-    dist.all_gather(list(counts.unbind(0)), own, group=group)
-    failed = [rank for rank, found in enumerate(counts.tolist()) if found == FAILED]
+    counts: list[int] = gathered(torch.tensor(count, device=device), group).tolist()
+    failed = [rank for rank, found in enumerate(counts) if found == FAILED]
     if failed and count != FAILED:
         raise RuntimeError(f"process_group: its process {', '.join(map(str, failed))} had an error in this pass")
-    return counts.tolist()
+    return counts
 
 
 def merge_tables(sites: list[Normalization], group: Any) -> None:
